@@ -1,0 +1,142 @@
+//! The one place where names in a config meet code: makes the plan of what to run.
+
+mod common;
+mod component;
+mod description;
+mod kinds;
+mod pipeline;
+mod service;
+mod sink;
+
+use std::collections::HashMap;
+use std::path::PathBuf;
+
+pub use description::{ComponentDescription, Description, PipelineDescription};
+pub use kinds::{KindDescription, ROLES, RoleDescription, describe_kinds};
+pub use service::Service;
+
+use crate::config::{self, Config};
+use crate::expr::Vars;
+use crate::http::{ClientSettings, Clients};
+use crate::model::Fault;
+use crate::pipeline::{PipelinePlan, Plan, SinkPlan};
+use crate::runtime::Clock;
+use crate::settings::{Data, Fill, Mistake, Node, Place, Reading, Rule, Severity, SourceFile, Unread};
+
+/// A config that was read.
+pub struct Loaded {
+    /// What is wrong with it, warnings included, file by file and from top to bottom.
+    pub mistakes: Vec<Mistake>,
+    /// What it says, if it can be used.
+    pub assembled: Option<Assembled>,
+}
+
+/// A config that can be used.
+pub struct Assembled {
+    pub pipelines: Vec<PipelinePlan>,
+    /// Every sink that a pipeline names, once.
+    pub sinks: Vec<SinkPlan>,
+    /// The `[http.NAME]` by name.
+    pub clients: HashMap<String, ClientSettings>,
+    pub service: Service,
+    pub description: Description,
+}
+
+impl Assembled {
+    /// What to run. Opens the clients; the fault says which of their files cannot be read.
+    pub fn into_plan(self, clock: &Clock) -> Result<Plan, Fault> {
+        Ok(Plan {
+            pipelines: self.pipelines,
+            sinks: self.sinks,
+            clients: Clients::open(self.clients, self.service.allow, clock)?,
+            memory: self.service.memory,
+            drain: self.service.drain,
+        })
+    }
+}
+
+/// Reads a config from files and folders, and everything in it. Opens nothing else, and does not go to the network.
+/// With `unset_ok` a `${…}` that is not set is only a warning.
+pub fn load(paths: &[PathBuf], fill: Fill, unset_ok: bool) -> Loaded {
+    let (config, reading) = config::read(paths, fill, unset_ok);
+    let assembled = assemble(&config, &reading);
+    let mistakes = reading.mistakes.into_sorted();
+    let is_usable = mistakes.iter().all(|mistake| mistake.severity == Severity::Warning);
+    Loaded { mistakes, assembled: is_usable.then_some(assembled).flatten() }
+}
+
+/// Reads every component of a config. Nothing if there is a mistake in it: that is in the reading's list then.
+fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
+    let mut description = Description::default();
+    let service = read_service(config, reading, &mut description);
+    let clients = read_clients(config, reading, &mut description);
+    let mut sinks = sink::read_named(config, reading);
+    let pipelines: Vec<_> = config
+        .pipelines
+        .iter()
+        .map(|pipeline| pipeline::read(pipeline, config, &mut sinks, reading, &mut description))
+        .collect();
+    if config.pipelines.is_empty() && config.files > 0 && !reading.mistakes.any() {
+        reading.mistakes.report(
+            Rule::NoPipeline,
+            None,
+            "there is no pipeline to run",
+            "add a section `[pipeline.NAME]`, such as `gatherd kinds every` shows",
+        );
+    }
+    // What is named in a wrong place is not known.
+    if !reading.mistakes.any() {
+        warn_of_unused(config, &sinks, reading);
+    }
+    Some(Assembled {
+        sinks: sinks.into_used(&mut description)?,
+        pipelines: pipelines.into_iter().collect::<Option<_>>()?,
+        clients: clients?,
+        service: service?,
+        description,
+    })
+}
+
+/// Reads each `[http.NAME]`. Nothing if one is wrong.
+fn read_clients(
+    config: &Config,
+    reading: &Reading,
+    description: &mut Description,
+) -> Option<HashMap<String, ClientSettings>> {
+    let mut clients = Vec::new();
+    for client in &config.clients {
+        let name = format!("[http.{}]", client.name);
+        let unread = Unread { name: &name, place: &client.place, node: &client.node, beside: None, keys_beside: &[] };
+        let read = reading.read(unread, &Vars::default(), ClientSettings::read);
+        description.clients.push((client.name.clone(), read.records));
+        clients.push(read.value.map(|settings| (client.name.clone(), settings)));
+    }
+    clients.into_iter().collect()
+}
+
+fn read_service(config: &Config, reading: &Reading, description: &mut Description) -> Option<Service> {
+    let nowhere = || Place::new(SourceFile { name: String::new(), text: String::new() }.into(), 0..0);
+    let place = config.service_place.clone().unwrap_or_else(nowhere);
+    let node = Node { place: place.clone(), data: Data::Table(config.service.clone()) };
+    let unread = Unread { name: "[service]", place: &place, node: &node, beside: None, keys_beside: &[] };
+    let read = reading.read(unread, &Vars::default(), service::read);
+    description.service = read.records;
+    read.value
+}
+
+/// What nothing names does nothing: its author may have meant something else.
+fn warn_of_unused(config: &Config, sinks: &sink::Sinks, reading: &Reading) {
+    let warn = |noun: &str, section: &config::Named, way_out: String| {
+        let message = format!("nothing names the {noun} `{}`", section.name);
+        reading.mistakes.warn(Rule::Unused, section.place.clone(), message, way_out);
+    };
+    for sink in config.sinks.iter().filter(|sink| !sinks.is_used(&sink.name)) {
+        warn("sink", sink, format!("name it in a pipeline: `to = [\"{}\"]`", sink.name));
+    }
+    for client in config.clients.iter().filter(|client| !reading.is_client_used(&client.name)) {
+        warn("client", client, format!("name it in a step: `get = {{ via = \"{}\", url = … }}`", client.name));
+    }
+    for queue in &config.queues {
+        warn("queue", queue, "remove it; queues come with a later version".to_owned());
+    }
+}

@@ -1,0 +1,188 @@
+//! A pipeline of a config: its source, its steps, and where its items go.
+
+use super::component::{self, Component, Role};
+use super::sink::{self, Sinks};
+use super::{ComponentDescription, Description, PipelineDescription, common};
+use crate::component::{SourceSettings, StepSettings, find};
+use crate::config::{Config, Pipeline, Target, To};
+use crate::model::Text;
+use crate::pipeline::{PipelinePlan, SourcePlan, StepPlan};
+use crate::settings::{Data, Node, Place, Reading, Rule, Table, way_out};
+
+pub(super) const SOURCE: Role<dyn SourceSettings> = Role {
+    name: "source",
+    kinds: crate::sources::KINDS,
+    example: "{ every = \"1m\" }",
+    common: common::SOURCE,
+    elsewhere: &[
+        ("step", is_step, "write it among the pipeline's `steps`"),
+        ("sink", sink::is_sink, "write it in the pipeline's `to`"),
+    ],
+};
+
+pub(super) const STEP: Role<dyn StepSettings> = Role {
+    name: "step",
+    kinds: crate::steps::KINDS,
+    example: "{ get = \"https://…\" }",
+    common: common::STEP,
+    elsewhere: &[
+        ("source", is_source, "write it as the pipeline's `from`"),
+        ("sink", sink::is_sink, "write it in the pipeline's `to`"),
+    ],
+};
+
+pub(super) fn is_source(name: &str) -> bool {
+    find(SOURCE.kinds, name).is_some()
+}
+
+pub(super) fn is_step(name: &str) -> bool {
+    find(STEP.kinds, name).is_some()
+}
+
+/// Reads a pipeline and its inline sinks. Nothing if there is a mistake in it: that has been reported then.
+pub(super) fn read(
+    pipeline: &Pipeline,
+    config: &Config,
+    sinks: &mut Sinks,
+    reading: &Reading,
+    description: &mut Description,
+) -> Option<PipelinePlan> {
+    let vars = &pipeline.vars;
+    let source = pipeline
+        .from
+        .as_ref()
+        .filter(|from| !is_queue(from, reading))
+        .and_then(|from| component::read(&SOURCE, from, vars, reading, |section, _| common::read_source(section)));
+    let steps: Vec<Option<Component<dyn StepSettings, common::StepCommon>>> =
+        pipeline.steps.iter().map(|step| component::read(&STEP, step, vars, reading, common::read_step)).collect();
+    let to = read_targets(pipeline, config, sinks, reading);
+
+    // An id hangs on all components before it, so none can be given while one is unknown.
+    let (source, steps) = (source?, steps.into_iter().collect::<Option<Vec<_>>>()?);
+    let mut ids = Ids { taken: Vec::new(), pipeline, reading };
+    let source_id = ids.of(source.kind, source.common.id.as_deref(), pipeline.from.as_ref());
+    let step_ids: Vec<Text> = steps
+        .iter()
+        .zip(&pipeline.steps)
+        .map(|(step, node)| ids.of(step.kind, step.common.id.as_deref(), Some(node)))
+        .collect();
+
+    let source_plan = source.settings.clone().map(|settings| SourcePlan { id: source_id.clone(), settings });
+    let step_plans: Option<Vec<StepPlan>> =
+        steps.iter().zip(&step_ids).map(|(step, id)| step_plan(step, id.clone())).collect();
+    description.pipelines.push(PipelineDescription {
+        name: pipeline.name.clone(),
+        vars: pipeline.vars_written.clone(),
+        source: describe(source, &source_id),
+        steps: steps.into_iter().zip(&step_ids).map(|(step, id)| describe(step, id)).collect(),
+        to: to.clone(),
+        is_logged: matches!(pipeline.to, To::Log),
+    });
+    Some(PipelinePlan {
+        name: pipeline.name.as_str().into(),
+        source: source_plan?,
+        steps: step_plans?,
+        sinks: to.iter().map(|name| name.as_str().into()).collect(),
+    })
+}
+
+fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text) -> Option<StepPlan> {
+    Some(StepPlan {
+        id,
+        settings: step.settings.clone()?,
+        when: step.common.when.clone(),
+        retry: step.common.retry,
+        workers: step.common.workers,
+    })
+}
+
+fn describe<S: ?Sized, C>(component: Component<S, C>, id: &str) -> ComponentDescription {
+    let Component { kind, inner, beside, .. } = component;
+    ComponentDescription { id: id.to_owned(), kind, inner, beside }
+}
+
+/// Whether a pipeline takes from a queue, which is reported: there are none yet.
+fn is_queue(from: &Node, reading: &Reading) -> bool {
+    let entry = from.as_table().and_then(|table| table.entry("queue"));
+    if let Some(entry) = entry {
+        report_queue(entry.key_place.clone(), reading);
+    }
+    entry.is_some()
+}
+
+fn report_queue(place: Place, reading: &Reading) {
+    let message = "queues cannot be used yet: they come with a later version";
+    reading.mistakes.report(Rule::NotYet, place, message, "send the items to a sink until then");
+}
+
+/// The names of the sinks that a pipeline's items go to.
+fn read_targets(pipeline: &Pipeline, config: &Config, sinks: &mut Sinks, reading: &Reading) -> Vec<String> {
+    let To::Targets(targets) = &pipeline.to else {
+        let nothing = Node { place: pipeline.place.clone(), data: Data::Table(log_table(&pipeline.place)) };
+        return vec![sinks.add_inline(&pipeline.name, &nothing, &pipeline.vars, reading)];
+    };
+    let mut names: Vec<String> = Vec::new();
+    for target in targets {
+        match target {
+            Target::Inline(node) => names.push(sinks.add_inline(&pipeline.name, node, &pipeline.vars, reading)),
+            Target::Name(name, place) if names.contains(name) => {
+                let message = format!("`{name}` is named twice");
+                reading.mistakes.report(Rule::NamedTwice, place.clone(), message, "name it once");
+            }
+            Target::Name(name, place) if config.queues.iter().any(|queue| queue.name == *name) => {
+                report_queue(place.clone(), reading);
+            }
+            Target::Name(name, _) if sinks.use_named(name) => names.push(name.clone()),
+            Target::Name(name, place) => {
+                let way_out = if sink::is_sink(name) {
+                    format!("write `{{ {name} = … }}` for a sink right here, or add a section `[sink.{name}]`")
+                } else if sinks.names().next().is_none() {
+                    format!("add a section `[sink.{name}]`")
+                } else {
+                    way_out(name, sinks.names())
+                };
+                let message = format!("there is no sink `{name}`");
+                reading.mistakes.report(Rule::UnknownSink, place.clone(), message, way_out);
+            }
+        }
+    }
+    names
+}
+
+/// `{ log = {} }`, where a pipeline's items go if it does not say.
+fn log_table(place: &Place) -> Table {
+    let node = Node { place: place.clone(), data: Data::Table(Table::default()) };
+    let mut table = Table::default();
+    table.insert("log".to_owned(), crate::settings::Entry { key_place: place.clone(), node });
+    table
+}
+
+/// Gives each component of a pipeline its id.
+struct Ids<'a> {
+    /// The id of each component so far, and its kind.
+    taken: Vec<(Text, &'static str)>,
+    pipeline: &'a Pipeline,
+    reading: &'a Reading,
+}
+
+impl Ids<'_> {
+    /// The id that its author gave it, or else its kind, `-2` for the second of that kind.
+    fn of(&mut self, kind: &'static str, given: Option<&str>, node: Option<&Node>) -> Text {
+        let nth = 1 + self.taken.iter().filter(|(_, taken)| *taken == kind).count();
+        let default = if nth == 1 { kind.to_owned() } else { format!("{kind}-{nth}") };
+        let id: Text = given.unwrap_or(&default).into();
+        let place = || {
+            let given = node.and_then(Node::as_table).and_then(|table| table.get("id"));
+            given.or(node).map_or(&self.pipeline.place, |node| &node.place).clone()
+        };
+        if !crate::config::is_name(&id) {
+            let way_out = "take letters, digits, `_` and `-`, and begin with a letter or digit";
+            self.reading.mistakes.report(Rule::BadId, place(), format!("`{id}` cannot be an id"), way_out);
+        } else if self.taken.iter().any(|(taken, _)| *taken == id) {
+            let message = format!("`{id}` is the id of another component of this pipeline");
+            self.reading.mistakes.report(Rule::BadId, place(), message, "give this one another `id`");
+        }
+        self.taken.push((id.clone(), kind));
+        id
+    }
+}

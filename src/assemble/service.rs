@@ -1,0 +1,52 @@
+//! `[service]`: what belongs to the process.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::http::{Allow, read_allow};
+use crate::model::Size;
+use crate::settings::{Rule, Section};
+
+/// The settings of `[service]`.
+#[derive(Clone, Debug)]
+pub struct Service {
+    /// The folder of the store, unless the command line names one.
+    pub state: Option<PathBuf>,
+    pub memory: Size,
+    pub drain: Duration,
+    /// How many threads run the tasks.
+    pub threads: usize,
+    /// What data may lead to, beside public addresses.
+    pub allow: Allow,
+}
+
+const STATE: &str = "the folder of what must outlive the process; `--state` goes before it, and without both it is \
+                     $STATE_DIRECTORY, else ./gatherd-state";
+const MEMORY: &str = "how much memory the items in flight may take; when it is full, sources wait";
+
+/// Below this there is no room for a single reply of the usual size.
+const LEAST_MEMORY: Size = Size::mib(16);
+
+const MOST_THREADS: usize = 256;
+
+pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
+    let service = Service {
+        state: section.optional("state", STATE),
+        memory: section.or("memory", Size::mib(256), MEMORY),
+        drain: section.or("drain", Duration::from_secs(30), "how long a stop waits for items in flight"),
+        threads: section.or("threads", 1, "how many threads run the tasks"),
+        allow: read_allow(section),
+    };
+    // Read once before all else, since `${secret:NAME}` needs it.
+    let _: Option<PathBuf> =
+        section.optional("secrets", "a folder of files, each of which holds the secret of its name");
+    if service.memory < LEAST_MEMORY {
+        let message = format!("{} leave no room for a reply", service.memory);
+        section.broken(Rule::TooSmall, "memory", message, format!("write at least \"{LEAST_MEMORY}\""));
+    }
+    if service.threads == 0 || service.threads > MOST_THREADS {
+        let message = format!("{} threads cannot run the tasks", service.threads);
+        section.broken(Rule::NumberOutOfRange, "threads", message, format!("write a number from 1 to {MOST_THREADS}"));
+    }
+    Some(service)
+}

@@ -1,0 +1,107 @@
+//! The sinks of a config.
+
+use std::sync::Arc;
+
+use super::component::{self, Component, Role};
+use super::{ComponentDescription, Description, common, pipeline};
+use crate::component::SinkSettings;
+use crate::config::{Config, Named};
+use crate::expr::Vars;
+use crate::pipeline::SinkPlan;
+use crate::settings::{Node, Reading};
+
+pub(super) const ROLE: Role<dyn SinkSettings> = Role {
+    name: "sink",
+    kinds: crate::sinks::KINDS,
+    example: "{ stdout = {} }",
+    common: common::SINK,
+    elsewhere: &[
+        ("source", pipeline::is_source, "write it as the pipeline's `from`"),
+        ("step", pipeline::is_step, "write it among the pipeline's `steps`"),
+    ],
+};
+
+pub(super) fn is_sink(name: &str) -> bool {
+    crate::component::find(ROLE.kinds, name).is_some()
+}
+
+/// Every sink of a config, and which of them pipelines use.
+pub(super) struct Sinks {
+    sinks: Vec<Sink>,
+}
+
+struct Sink {
+    name: String,
+    /// Nothing if it is wrong: that has been reported then.
+    read: Option<Component<dyn SinkSettings, common::SinkCommon>>,
+    is_used: bool,
+}
+
+/// Reads each `[sink.NAME]`.
+pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
+    let vars = Vars::default();
+    let read = |section: &Named| Sink {
+        name: section.name.clone(),
+        read: component::read(&ROLE, &section.node, &vars, reading, common::read_sink),
+        is_used: false,
+    };
+    Sinks { sinks: config.sinks.iter().map(read).collect() }
+}
+
+impl Sinks {
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.sinks.iter().map(|sink| sink.name.as_str()).filter(|name| !name.contains('.'))
+    }
+
+    /// Marks a sink as used; false if there is none of that name.
+    pub(super) fn use_named(&mut self, name: &str) -> bool {
+        match self.sinks.iter_mut().find(|sink| sink.name == name) {
+            Some(sink) => {
+                sink.is_used = true;
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub(super) fn is_used(&self, name: &str) -> bool {
+        self.sinks.iter().any(|sink| sink.name == name && sink.is_used)
+    }
+
+    /// Reads a sink that stands in a pipeline's `to`, and answers its name: `PIPELINE.KIND`, and `PIPELINE.KIND-2`
+    /// for the second of that kind.
+    pub(super) fn add_inline(&mut self, pipeline: &str, node: &Node, vars: &Vars, reading: &Reading) -> String {
+        let read = component::read(&ROLE, node, vars, reading, common::read_sink);
+        let kind = read.as_ref().map_or("unknown", |sink| sink.kind);
+        let mut name = format!("{pipeline}.{kind}");
+        let mut number = 1;
+        while self.sinks.iter().any(|sink| sink.name == name) {
+            number += 1;
+            name = format!("{pipeline}.{kind}-{number}");
+        }
+        self.sinks.push(Sink { name: name.clone(), read, is_used: true });
+        name
+    }
+
+    /// The sinks that pipelines use. Nothing if any sink is wrong.
+    pub(super) fn into_used(self, description: &mut Description) -> Option<Vec<SinkPlan>> {
+        let mut used = Vec::new();
+        for Sink { name, read, is_used } in self.sinks {
+            let sink = read?;
+            let settings: Arc<dyn SinkSettings> = sink.settings?;
+            if is_used {
+                used.push(SinkPlan {
+                    name: name.as_str().into(),
+                    settings,
+                    when: sink.common.when,
+                    batch: sink.common.batch,
+                    retry: sink.common.retry,
+                    workers: sink.common.workers,
+                });
+            }
+            let (inner, beside) = (sink.inner, sink.beside);
+            description.sinks.push(ComponentDescription { id: name, kind: sink.kind, inner, beside });
+        }
+        Some(used)
+    }
+}

@@ -1,0 +1,84 @@
+//! `gatherd kinds`: every source, step and sink.
+
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::Args;
+
+use super::{EXIT_USAGE, output};
+use crate::assemble::{KindDescription, ROLES, describe_kinds};
+use crate::settings::{Inner, Presence, Record, way_out};
+
+#[derive(Debug, Args)]
+pub(super) struct KindsArguments {
+    /// A source, step or sink, such as `get`; without it all are listed.
+    name: Option<String>,
+}
+
+pub(super) fn kinds(arguments: &KindsArguments) -> ExitCode {
+    let kinds = describe_kinds();
+    let mut text = Vec::new();
+    let written = match &arguments.name {
+        None => write_list(&mut text, &kinds),
+        Some(name) => {
+            let named: Vec<&KindDescription> = kinds.iter().filter(|kind| kind.name == name).collect();
+            if named.is_empty() {
+                let way_out = way_out(name, kinds.iter().map(|kind| kind.name));
+                output::fail(&format!("there is no source, step or sink `{name}`; {way_out}"));
+                return ExitCode::from(EXIT_USAGE);
+            }
+            named.iter().try_for_each(|kind| write_kind(&mut text, kind))
+        }
+    };
+    written.expect("a Vec takes every write");
+    output::print(&text)
+}
+
+fn write_list(out: &mut Vec<u8>, kinds: &[KindDescription]) -> io::Result<()> {
+    let width = kinds.iter().map(|kind| kind.name.len()).max().unwrap_or(0);
+    for (index, role) in ROLES.iter().enumerate() {
+        if index > 0 {
+            writeln!(out)?;
+        }
+        writeln!(out, "{}", role.heading)?;
+        for kind in kinds.iter().filter(|kind| kind.role == role.name) {
+            writeln!(out, "  {:width$}  {}", kind.name, kind.summary)?;
+        }
+    }
+    writeln!(out, "\n`gatherd kinds NAME` shows the settings of one, and a sample.")
+}
+
+fn write_kind(out: &mut Vec<u8>, kind: &KindDescription) -> io::Result<()> {
+    writeln!(out, "{} (a {}): {}", kind.name, kind.role, kind.summary)?;
+    writeln!(out, "\nSettings:")?;
+    if kind.settings.iter().all(|record| record.is_beside) {
+        writeln!(out, "  none")?;
+    }
+    write_records(out, kind.settings.iter().filter(|record| !record.is_beside), "  ")?;
+    writeln!(out, "\nBeside `{}`:", kind.name)?;
+    write_records(out, kind.settings.iter().filter(|record| record.is_beside).chain(&kind.beside), "  ")?;
+    writeln!(out, "\nSample:\n")?;
+    for line in kind.sample.trim().lines() {
+        writeln!(out, "  {line}")?;
+    }
+    Ok(())
+}
+
+fn write_records<'r>(out: &mut Vec<u8>, records: impl Iterator<Item = &'r Record>, indent: &str) -> io::Result<()> {
+    for record in records {
+        let presence = match (&record.presence, &record.inner) {
+            (Presence::Required, _) => ", required".to_owned(),
+            (Presence::Optional, _) | (Presence::Default(_), Inner::Table(_)) => String::new(),
+            (Presence::Default(default), _) => format!(", default {default}"),
+        };
+        writeln!(out, "{indent}{}: {}{presence}", record.key, record.expects)?;
+        writeln!(out, "{indent}    {}", record.about)?;
+        let deeper = format!("{indent}    ");
+        match &record.inner {
+            Inner::Table(inner) => write_records(out, inner.iter(), &deeper)?,
+            Inner::List(elements) => write_records(out, elements.iter().take(1).flatten(), &deeper)?,
+            Inner::None | Inner::Free => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,86 @@
+//! The command line: one file a command.
+
+mod check;
+mod dead;
+mod demo;
+mod explain;
+mod kinds;
+mod mistakes;
+mod output;
+mod progress;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use log::LevelFilter;
+
+use crate::telemetry::{LogFormat, start_log};
+
+/// Exit code for a wrong command line.
+pub const EXIT_USAGE: u8 = 2;
+
+/// Exit code for a config with mistakes (EX_CONFIG of sysexits.h, as systemd knows it).
+pub const EXIT_CONFIG: u8 = 78;
+
+/// gatherd gathers from the network without losing anything.
+#[derive(Debug, Parser)]
+#[command(name = "gatherd", version, about, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+    /// How a line of the log is written.
+    #[arg(long, global = true, value_enum, default_value = "text")]
+    log_format: LogFormatArgument,
+}
+
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+enum LogFormatArgument {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// See gatherd at work: a sample API on this machine, and a pipeline that gathers from it.
+    Demo(demo::DemoArguments),
+    /// Run the pipelines of a config, as a daemon or once.
+    Run(run::RunArguments),
+    /// Check a config, without going to the network.
+    Check(check::CheckArguments),
+    /// Show a config with every default filled in.
+    Explain(explain::ExplainArguments),
+    /// Show the sources, steps and sinks, or one of them with its settings and a sample.
+    Kinds(kinds::KindsArguments),
+    /// Look at the items that were given up.
+    Dead(dead::DeadArguments),
+}
+
+/// Where a process keeps its state, for the commands that look at it.
+#[derive(Debug, clap::Args)]
+struct StateArgument {
+    /// The state folder [default: `[service] state`, else $STATE_DIRECTORY, else ./gatherd-state].
+    #[arg(long, value_name = "FOLDER", global = true)]
+    state: Option<PathBuf>,
+}
+
+/// Carries out what the command line says.
+pub fn main() -> ExitCode {
+    let Arguments { command, log_format } = Arguments::parse();
+    let default_level =
+        if matches!(command, Command::Run(_) | Command::Demo(_)) { LevelFilter::Info } else { LevelFilter::Warn };
+    let log_format = match log_format {
+        LogFormatArgument::Text => LogFormat::Text,
+        LogFormatArgument::Json => LogFormat::Json,
+    };
+    start_log(log_format, default_level);
+    match command {
+        Command::Demo(arguments) => demo::demo(&arguments),
+        Command::Run(arguments) => run::run(arguments),
+        Command::Check(arguments) => check::check(&arguments),
+        Command::Explain(arguments) => explain::explain(&arguments),
+        Command::Kinds(arguments) => kinds::kinds(&arguments),
+        Command::Dead(arguments) => dead::dead(arguments),
+    }
+}

@@ -1,0 +1,107 @@
+//! How a run shows its progress: bars on a terminal, a summary elsewhere.
+
+use std::io::{self, IsTerminal, Write};
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+
+use crate::daemon::Ending;
+use crate::model::show_duration;
+use crate::pipeline::{Counts, Engine};
+use crate::runtime::{self, Clock, Task};
+
+/// How often the bars move.
+const EVERY: Duration = Duration::from_millis(100);
+
+/// Bars on a terminal, one a pipeline, for as long as this lives.
+pub(super) struct Progress {
+    bars: MultiProgress,
+    task: Option<Task<()>>,
+}
+
+impl Progress {
+    /// Shows the progress of `engine`, if standard error is a terminal.
+    pub(super) fn show(engine: &Arc<Engine>) -> Option<Self> {
+        if !io::stderr().is_terminal() {
+            return None;
+        }
+        let bars = MultiProgress::new();
+        let style = ProgressStyle::with_template("{spinner} {prefix:16} {wide_msg} {elapsed}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let lines: Vec<ProgressBar> = engine
+            .status()
+            .iter()
+            .map(|pipeline| {
+                let bar = bars.add(ProgressBar::new_spinner().with_style(style.clone()));
+                bar.with_prefix(pipeline.name.to_string())
+            })
+            .collect();
+        let engine = engine.clone();
+        let clock = Clock::system();
+        let started = clock.instant();
+        let task = runtime::spawn(async move {
+            loop {
+                let elapsed = clock.instant().duration_since(started);
+                for (line, pipeline) in lines.iter().zip(engine.status()) {
+                    line.set_message(describe(pipeline.counts, elapsed));
+                    line.tick();
+                }
+                clock.sleep(EVERY).await;
+            }
+        });
+        Some(Self { bars, task: Some(task) })
+    }
+}
+
+impl Drop for Progress {
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            runtime::block_on(task.cancel());
+        }
+        // The bars are only decoration: a terminal that has gone is no fault.
+        let _ = self.bars.clear();
+    }
+}
+
+fn describe(counts: Counts, elapsed: Duration) -> String {
+    let rate = counts.settled as f64 / elapsed.as_secs_f64().max(0.001);
+    let in_flight = counts.produced - counts.settled.min(counts.produced);
+    let mut text =
+        format!("{} of {} done, {rate:.0}/s, {} delivered", counts.settled, counts.produced, counts.delivered);
+    if counts.rejected > 0 {
+        text.push_str(&format!(", {} failed", counts.rejected));
+    }
+    if in_flight > 0 && rate > 0.0 {
+        let left = Duration::from_secs((in_flight as f64 / rate).ceil() as u64);
+        text.push_str(&format!(", {} left for those in flight", show_duration(left)));
+    }
+    text
+}
+
+/// One line a pipeline on standard error: what became of its items.
+pub(super) fn summarize(ending: &Ending) {
+    let mut text = String::new();
+    for pipeline in &ending.pipelines {
+        let Counts { produced, delivered, filtered, rejected, abandoned, retried, .. } = pipeline.counts;
+        text.push_str(&format!("{}: {produced} items from the source, {delivered} delivered", pipeline.name));
+        if filtered > 0 {
+            let reasons: Vec<_> = pipeline.filtered.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
+            text.push_str(&format!(", {filtered} filtered ({})", reasons.join(", ")));
+        }
+        for (count, what) in [(retried, "retries"), (rejected, "dead letters"), (abandoned, "abandoned")] {
+            if count > 0 {
+                text.push_str(&format!(", {count} {what}"));
+            }
+        }
+        if let Some(fault) = &pipeline.fault {
+            text.push_str(&format!("; stopped: {fault}"));
+        }
+        text.push('\n');
+    }
+    if ending.counts().rejected > 0 {
+        text.push_str("See `gatherd dead list` for what was given up.\n");
+    }
+    // Nobody is left to be told if this fails.
+    let _ = io::stderr().lock().write_all(text.as_bytes());
+}

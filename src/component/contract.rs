@@ -1,0 +1,54 @@
+//! What every component of a role must do, as checks that its tests run.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{Opened, Sink, SinkContext, SinkSettings};
+use crate::http::{Allow, Clients};
+use crate::model::{Item, Labels, Object, Origin, Value};
+use crate::runtime::{Clock, block_on};
+
+pub fn sink_context(name: &str, clock: Clock) -> SinkContext {
+    let clients = Clients::open(HashMap::new(), Allow::default(), &clock).unwrap();
+    SinkContext { name: name.into(), clock, clients }
+}
+
+/// Items with these values, each from a place of its own.
+pub fn items(values: impl IntoIterator<Item = Value>) -> Vec<Item> {
+    let origin = |place: usize| Arc::new(Origin::new("test".into(), "items", &place.to_le_bytes(), None, 0));
+    values.into_iter().enumerate().map(|(place, value)| Item::new(origin(place), value, Labels::default())).collect()
+}
+
+fn numbered(numbers: std::ops::Range<i64>) -> Vec<Item> {
+    items(numbers.map(|number| {
+        let entries = [("id", Value::from(number)), ("name", Value::from(format!("the {number}th\n")))];
+        Value::object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect::<Object>())
+    }))
+}
+
+/// Writes objects such as `{"id":7,"name":"the 7th\n"}` in batches of several sizes, also at the same time, and
+/// closes and opens in between. `delivered` answers the ids that the destination has.
+pub fn check_sink(settings: &dyn SinkSettings, delivered: impl FnOnce() -> Vec<i64>) {
+    let open = || -> Opened<Box<dyn Sink>> { settings.open(sink_context("test", Clock::system())) };
+    block_on(async {
+        let sink = open().unwrap();
+        sink.write(&numbered(0..1)).await.unwrap();
+        sink.write(&numbered(1..1000)).await.unwrap();
+        sink.close().await.unwrap();
+        let sink: Arc<dyn Sink> = open().unwrap().into();
+        let together: Vec<_> = (10..20)
+            .map(|hundred| {
+                let sink = sink.clone();
+                crate::runtime::spawn(async move { sink.write(&numbered(hundred * 100..hundred * 100 + 100)).await })
+            })
+            .collect();
+        for write in together {
+            write.join().await.unwrap().unwrap();
+        }
+        drop(sink);
+        open().unwrap().write(&numbered(2000..2001)).await.unwrap();
+    });
+    let mut ids = delivered();
+    ids.sort_unstable();
+    assert_eq!(ids, (0..2001).collect::<Vec<_>>());
+}

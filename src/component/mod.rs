@@ -1,0 +1,24 @@
+//! The roles that components play, and what the engine and the config know of each.
+//!
+//! A component is known by its [`Kind`]: its name, its sample, and how its settings are read. Settings that were
+//! read describe the component without touching anything; opening them makes the working part.
+
+#[cfg(test)]
+pub mod contract;
+
+mod context;
+mod fuel;
+mod kind;
+mod retry;
+mod sink;
+mod source;
+mod step;
+
+pub use crate::http::{Clients, Grow, Meter};
+pub use context::{Opened, SinkContext, SourceContext, StepContext};
+pub use fuel::with_fuel;
+pub use kind::{Kind, find};
+pub use retry::Retry;
+pub use sink::{BatchLimits, Sink, SinkSettings, WriteFault};
+pub use source::{Position, Produced, Progress, Promise, Source, SourceSettings};
+pub use step::{Fetch, FilterFault, Mark, MarkKind, Outputs, Reason, Step, StepSettings, Transform, TransformScope};

@@ -1,0 +1,117 @@
+//! Sources make items.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use event_listener::Event;
+use jiff::Timestamp;
+
+use super::{Opened, SourceContext};
+use crate::model::{Fault, Labels, Value, Window};
+
+/// Makes items when the engine asks for them.
+#[async_trait]
+pub trait Source: Send {
+    /// The next item, or nothing at the end. Waits as long as it must; the engine may drop the future at any await
+    /// and ask again, and nothing may be lost by that.
+    ///
+    /// A [`crate::model::Verdict::Retry`] fault is waited out by the engine, which then asks again.
+    async fn next(&mut self) -> Result<Option<Produced>, Fault>;
+}
+
+/// An item as a source makes it.
+#[derive(Debug)]
+pub struct Produced {
+    pub value: Value,
+    pub labels: Labels,
+    pub window: Option<Window>,
+    /// Where the source is once this item *and all before it* have settled; stored in the commit that settles it.
+    pub position: Option<Position>,
+    /// What tells this item from all others of the source, such as a file and an offset; it gives the item its id.
+    pub place: Vec<u8>,
+    /// Why this is no good item, such as a line that is not JSON: the engine makes it a dead letter of the source,
+    /// with the value as it was read, and that settles it.
+    pub fault: Option<Fault>,
+}
+
+/// A source's place in what it reads; only the source knows what it means.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Position(pub Value);
+
+/// What a source may know of the items it made: shared with the engine, which keeps it up to date.
+#[derive(Debug, Default)]
+pub struct Progress {
+    in_flight: AtomicUsize,
+    has_made: AtomicBool,
+    settled: Mutex<Option<Position>>,
+    changed: Event,
+}
+
+impl Progress {
+    pub fn starting_at(settled: Option<Position>) -> Self {
+        Self { settled: Mutex::new(settled), ..Self::default() }
+    }
+
+    /// How many items the source has made that have not ended.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Acquire)
+    }
+
+    /// Whether the source has made an item since the process began; it may have been opened anew since.
+    pub fn has_made(&self) -> bool {
+        self.has_made.load(Ordering::Relaxed)
+    }
+
+    /// The position of the last commit.
+    pub fn settled(&self) -> Option<Position> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until no item is in flight.
+    pub async fn idle(&self) {
+        loop {
+            let changed = self.changed.listen();
+            if self.in_flight() == 0 {
+                return;
+            }
+            changed.await;
+        }
+    }
+
+    /// For the engine: one more item is in flight.
+    pub fn produced(&self) {
+        self.has_made.store(true, Ordering::Relaxed);
+        self.in_flight.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// For the engine: `count` items have ended, and the source has come to `position`, if it moved.
+    pub fn ended(&self, count: usize, position: Option<Position>) {
+        if position.is_some() {
+            *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = position;
+        }
+        self.in_flight.fetch_sub(count, Ordering::AcqRel);
+        self.changed.notify(usize::MAX);
+    }
+}
+
+/// Which promise a source can keep, for `gatherd explain`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// It can be asked again, so nothing is lost.
+    AtLeastOnce,
+    /// What it gave cannot be asked for again: items in flight are lost when the process dies.
+    UntilTheProcessDies,
+}
+
+/// A source's settings: describes it, and opens it.
+pub trait SourceSettings: Send + Sync {
+    fn promise(&self) -> Promise;
+
+    /// The next ticks after `now`, for sources that are schedules.
+    fn ticks_after(&self, _now: Timestamp, _count: usize) -> Vec<Timestamp> {
+        Vec::new()
+    }
+
+    fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>>;
+}

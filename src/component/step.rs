@@ -1,0 +1,173 @@
+//! Steps take an item and give any number on.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+
+use super::{Opened, StepContext};
+use crate::expr::{FilterError, Fuel, Scope};
+use crate::http::Meter;
+use crate::model::{Fault, FaultKind, Item, Text, Value};
+
+/// A step that is ready to work.
+#[derive(Clone)]
+pub enum Step {
+    /// Only computes; runs inline on the worker that has the item.
+    Transform(Arc<dyn Transform>),
+    /// Goes to the network; starts a stage.
+    Fetch(Arc<dyn Fetch>),
+}
+
+/// A step that only computes.
+pub trait Transform: Send + Sync {
+    fn apply(&self, item: &Item, scope: &TransformScope) -> Result<Outputs, FilterFault>;
+}
+
+/// What a transform may use beside its item.
+#[derive(Clone, Copy, Debug)]
+pub struct TransformScope {
+    pub now: Timestamp,
+    pub fuel: Fuel,
+}
+
+impl TransformScope {
+    pub fn of<'a>(&self, item: &'a Item) -> Scope<'a> {
+        Scope::of(item, self.now, self.fuel)
+    }
+}
+
+/// A step that goes to the network.
+#[async_trait]
+pub trait Fetch: Send + Sync {
+    /// The host that this item leads to, so that a stage can be fair to hosts. Nothing if that cannot be told.
+    fn host(&self, item: &Item) -> Option<Text>;
+
+    /// Fetches what the item asks for. What the reply takes in memory is counted with `meter` as it grows.
+    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault>;
+}
+
+/// What became of an item in a step.
+pub enum Outputs {
+    /// Nothing came of it, on purpose.
+    Filtered(Reason),
+    /// It goes on, changed or not.
+    One(Item),
+    /// It goes on unless this mark is known, and leaves the mark behind when it settles.
+    Marked(Item, Mark),
+    /// Each of these values goes on as a child of the item, in order.
+    Many(Item, Vec<Value>),
+}
+
+/// Why an item was filtered: the `reason` in metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Reason {
+    /// A `where` said no, or a filter gave no output.
+    NoMatch,
+    /// `new` has seen its key.
+    Seen,
+    /// `changed` found the value that was there before.
+    Unchanged,
+    /// Another item with the same key was in flight, and ended well.
+    Duplicate,
+    /// More than a `limit` lets through.
+    Limit,
+    /// The error policy says so.
+    Policy,
+    /// No sink wanted it.
+    NoSink,
+    /// A queue was full, or the item too old.
+    Dropped,
+}
+
+impl Reason {
+    pub const ALL: [Self; 8] = [
+        Reason::NoMatch,
+        Reason::Seen,
+        Reason::Unchanged,
+        Reason::Duplicate,
+        Reason::Limit,
+        Reason::Policy,
+        Reason::NoSink,
+        Reason::Dropped,
+    ];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Reason::NoMatch => "no_match",
+            Reason::Seen => "seen",
+            Reason::Unchanged => "unchanged",
+            Reason::Duplicate => "duplicate",
+            Reason::Limit => "limit",
+            Reason::Policy => "policy",
+            Reason::NoSink => "no_sink",
+            Reason::Dropped => "dropped",
+        }
+    }
+}
+
+/// What an item leaves behind in the store in the commit that settles it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mark {
+    /// The component that looks for it again, by pipeline and id.
+    pub pipeline: Text,
+    pub component: Text,
+    pub key: Text,
+    pub kind: MarkKind,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum MarkKind {
+    /// The key was seen; forgotten at this time, if ever.
+    Seen { until: Option<Timestamp> },
+    /// The value last seen under the key, as a digest.
+    Last { digest: [u8; 32] },
+}
+
+/// Why a transform did not come to its end.
+#[derive(Clone, Debug)]
+pub enum FilterFault {
+    Fault(Fault),
+    /// Worth a second try on a blocking thread, with [`Fuel::Blocking`].
+    OutOfFuel,
+}
+
+impl From<Fault> for FilterFault {
+    fn from(fault: Fault) -> Self {
+        FilterFault::Fault(fault)
+    }
+}
+
+impl FilterFault {
+    /// The fault of a filter that ran with `fuel`; `what` is the setting it stands in, such as `map`.
+    pub fn new(what: impl fmt::Display, error: FilterError, fuel: Fuel) -> Self {
+        let message = match error {
+            FilterError::OutOfFuel if fuel == Fuel::Inline => return FilterFault::OutOfFuel,
+            FilterError::OutOfFuel => "it ran longer than an item may take".to_owned(),
+            FilterError::Failed(message) | FilterError::TooMuch(message) => message,
+        };
+        FilterFault::Fault(Fault::reject(FaultKind::Filter, format!("`{what}` failed: {message}")))
+    }
+}
+
+/// A step's settings: describes it, and opens it.
+pub trait StepSettings: Send + Sync {
+    /// Whether it starts a stage.
+    fn is_network(&self) -> bool {
+        false
+    }
+
+    /// Whether it is a `limit`, which counts the descendants of each item of the source.
+    fn is_limit(&self) -> bool {
+        false
+    }
+
+    /// What happens on each kind of failure, one row a rule, for `gatherd explain --errors`.
+    fn error_policy(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+
+    /// `limit` is how many `limit` steps stand before this one in its pipeline.
+    fn open(&self, context: &StepContext, limit: usize) -> Opened<Step>;
+}

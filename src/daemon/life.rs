@@ -1,0 +1,134 @@
+//! A process's life, from its start to its exit.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::service_manager;
+use crate::model::{Fault, FaultKind};
+use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
+use crate::runtime::{self, Clock, Signal, Signals};
+use crate::store::Store;
+
+/// What a process is to do.
+pub struct Order {
+    pub plan: Plan,
+    pub state: PathBuf,
+    /// Run every source to its end, then exit.
+    pub once: bool,
+    /// Abandon the items of a sink that has failed for so long.
+    pub give_up: Option<Duration>,
+}
+
+/// How a process came to its end.
+#[derive(Debug)]
+pub struct Ending {
+    pub pipelines: Vec<PipelineStatus>,
+    /// Dead letters in the store.
+    pub dead_letters: u64,
+    /// Why the engine could not go on.
+    pub fault: Option<Fault>,
+    /// Whether it was asked to stop.
+    pub stopped: bool,
+}
+
+impl Ending {
+    /// Over all pipelines.
+    pub fn counts(&self) -> Counts {
+        total(&self.pipelines)
+    }
+
+    /// Whether everything that was accepted ended well, and nothing stopped by itself.
+    pub fn is_clean(&self) -> bool {
+        let Counts { rejected, abandoned, .. } = self.counts();
+        let had_enough = self.faults().any(|fault| fault.kind == FaultKind::ClosedPipe);
+        rejected == 0 && (abandoned == 0 || had_enough) && !self.stopped_by_itself()
+    }
+
+    /// Whether a fault stopped a pipeline. A closed standard output is none: that is how a reader such as `head`
+    /// says that it has enough.
+    pub fn stopped_by_itself(&self) -> bool {
+        self.faults().any(|fault| fault.kind != FaultKind::ClosedPipe)
+    }
+
+    fn faults(&self) -> impl Iterator<Item = &Fault> {
+        self.pipelines.iter().filter_map(|pipeline| pipeline.fault.as_ref()).chain(&self.fault)
+    }
+}
+
+/// Runs a plan until it has come to its end, or the process is asked to stop. `watch` is given the engine to show its
+/// progress; what it answers is kept until the end.
+pub fn run<W>(order: Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
+    let store = Store::open(&order.state)?;
+    let clock = Clock::system();
+    let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };
+    runtime::block_on(async {
+        let mut signals = Signals::listen()
+            .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
+        let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
+        service_manager::ready();
+        let _watchdog = service_manager::feed_watchdog(clock.clone());
+        let _status =
+            service_manager::tell_status(clock.clone(), status_line(engine.clone(), store.clone(), clock.clone()));
+        let _watch = watch(&engine);
+        let stopped = runtime::race(
+            async {
+                engine.finished().await;
+                false
+            },
+            async {
+                asked_to_stop(&mut signals).await;
+                true
+            },
+        )
+        .await;
+        if stopped {
+            log::info!("asked to stop; running dry");
+            service_manager::stopping();
+            runtime::race(engine.stop(&clock, order.plan.drain), async {
+                asked_to_stop(&mut signals).await;
+                log::info!("asked again; stopping at once");
+                engine.abandon().await;
+            })
+            .await;
+        }
+        let dead_letters = store.dead_letter_count()?;
+        Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })
+    })
+}
+
+async fn asked_to_stop(signals: &mut Signals) {
+    loop {
+        match signals.next().await {
+            Ok(Signal::Stop) => return,
+            Ok(Signal::Reload) => log::warn!("asked to reload, which needs a restart"),
+            Err(error) => log::error!(cause:% = error; "a signal could not be read"),
+        }
+    }
+}
+
+/// `3 pipelines, 120 items/s, 2 dead letters`, told anew at every call.
+fn status_line(engine: Arc<Engine>, store: Store, clock: Clock) -> impl FnMut() -> String + Send {
+    let mut before = (clock.instant(), 0);
+    move || {
+        let pipelines = engine.status();
+        let (now, settled) = (clock.instant(), total(&pipelines).settled);
+        let seconds = now.duration_since(before.0).as_secs_f64().max(0.001);
+        let rate = (settled - before.1) as f64 / seconds;
+        before = (now, settled);
+        let stopped = pipelines.iter().filter(|pipeline| pipeline.fault.is_some()).count();
+        let dead = store.dead_letter_count().unwrap_or_default();
+        let mut line = format!("{} pipelines, {rate:.0} items/s, {dead} dead letters", pipelines.len());
+        if stopped > 0 {
+            line.push_str(&format!(", {stopped} stopped by a fault"));
+        }
+        if store.is_waiting_for_space() {
+            line.push_str(", waiting for space on disk");
+        }
+        line
+    }
+}
+
+fn total(pipelines: &[PipelineStatus]) -> Counts {
+    pipelines.iter().map(|pipeline| pipeline.counts).fold(Counts::default(), std::ops::Add::add)
+}

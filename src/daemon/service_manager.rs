@@ -1,0 +1,47 @@
+//! What the service manager is told: readiness, a live status line, and that the executor still turns.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::runtime::{self, Clock, Task};
+
+/// How often the status line is told anew.
+const STATUS_EVERY: Duration = Duration::from_secs(5);
+
+pub(super) fn ready() {
+    notify(&[NotifyState::Ready]);
+}
+
+pub(super) fn stopping() {
+    notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+/// Tells `status` now and then, if there is a service manager.
+pub(super) fn tell_status(clock: Clock, mut status: impl FnMut() -> String + Send + 'static) -> Option<Task<()>> {
+    std::env::var_os("NOTIFY_SOCKET")?;
+    Some(runtime::spawn(async move {
+        loop {
+            notify(&[NotifyState::Status(&status())]);
+            clock.sleep(STATUS_EVERY).await;
+        }
+    }))
+}
+
+/// Feeds the watchdog from inside the executor: when tasks no longer turn, the pings end with them.
+pub(super) fn feed_watchdog(clock: Clock) -> Option<Task<()>> {
+    let limit = sd_notify::watchdog_enabled()?;
+    Some(runtime::spawn(async move {
+        loop {
+            notify(&[NotifyState::Watchdog]);
+            // Half the limit, as sd_watchdog_enabled(3) recommends.
+            clock.sleep(limit / 2).await;
+        }
+    }))
+}
+
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        log::debug!(cause:% = error; "the service manager could not be told");
+    }
+}

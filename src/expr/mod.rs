@@ -1,0 +1,22 @@
+//! The one expression language: jq filters, and templates that hold them. Compiled once, run for every item.
+
+mod arithmetic;
+mod cut;
+mod filter;
+mod fuel;
+mod language;
+mod metered;
+mod regular;
+mod rewrite;
+mod template;
+
+use filter::shortened;
+pub use filter::{Filter, FilterError, Fuel, Scope, Vars};
+pub use template::{Encoding, Template};
+
+/// Text that is no filter or template: what is wrong, and which bytes of the text show it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SyntaxError {
+    pub message: String,
+    pub span: std::ops::Range<usize>,
+}

@@ -1,0 +1,153 @@
+//! From a host and port to a connection: resolve, check the address, connect, encrypt.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_lite::future;
+use hyper::Uri;
+use tower_service::Service;
+
+use super::failure::Failure;
+use super::io::Stream;
+use super::resolver::Resolver;
+use super::tls::Tls;
+use super::trust::{Network, is_public};
+use crate::model::FaultKind;
+use crate::runtime::{Clock, TcpStream};
+
+/// How long an address may take before the next one is tried beside it (RFC 8305, "Happy Eyeballs").
+const STAGGER: Duration = Duration::from_millis(250);
+
+/// Which addresses a connection may lead to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reach {
+    /// Any: the host is one that the config names.
+    Everywhere,
+    /// Public addresses, and those in these networks.
+    Public(Vec<Network>),
+}
+
+/// Makes connections for hyper's pool.
+#[derive(Clone)]
+pub(super) struct Connector {
+    pub resolver: Arc<Resolver>,
+    pub tls: Arc<Tls>,
+    pub clock: Clock,
+    pub reach: Reach,
+    /// The time limit for all of it.
+    pub limit: Duration,
+}
+
+impl Service<Uri> for Connector {
+    type Response = Stream;
+    type Error = Failure;
+    type Future = Pin<Box<dyn Future<Output = Result<Stream, Failure>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: Uri) -> Self::Future {
+        let connector = self.clone();
+        Box::pin(async move {
+            let connected = connector.clock.timeout(connector.limit, connector.connect(&target)).await;
+            connected.unwrap_or_else(|| Err(Failure::timeout("no connection came about", connector.limit)))
+        })
+    }
+}
+
+impl Connector {
+    async fn connect(&self, target: &Uri) -> Result<Stream, Failure> {
+        let host = target.host().unwrap_or_default();
+        let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+        let encrypted = target.scheme_str() == Some("https");
+        let port = target.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
+
+        let addresses = self.resolver.resolve(host, port).await.map_err(|error| {
+            Failure::retry(FaultKind::Dns, format!("the name `{host}` cannot be resolved: {}", cause(&error)))
+        })?;
+        let addresses = self.within_reach(host, addresses)?;
+        let stream = connect_to_any(&self.clock, &addresses)
+            .await
+            .map_err(|error| Failure::retry(FaultKind::Connect, cause(&error)))?;
+        // Requests go out in one piece, so waiting for more to send only costs time.
+        let _ = stream.set_nodelay(true);
+        if encrypted { self.tls.encrypt(stream, host).await } else { Ok(Stream::Plain(stream)) }
+    }
+
+    /// Those of the addresses that may be connected to.
+    fn within_reach(&self, host: &str, mut addresses: Vec<SocketAddr>) -> Result<Vec<SocketAddr>, Failure> {
+        let refused = addresses.first().copied();
+        if let Reach::Public(networks) = &self.reach {
+            addresses
+                .retain(|socket| is_public(socket.ip()) || networks.iter().any(|network| network.contains(*socket)));
+        }
+        match (refused, addresses.is_empty()) {
+            (_, false) => Ok(addresses),
+            (None, true) => Err(Failure::retry(FaultKind::Dns, format!("the name `{host}` has no address"))),
+            (Some(address), true) => Err(Failure::reject(
+                FaultKind::Forbidden,
+                format!(
+                    "data or a redirect led to {}, which is not a public address; if that is wanted, \
+                     write `allow = [\"{}\"]`",
+                    if address.ip().to_string() == host {
+                        format!("`{host}`")
+                    } else {
+                        format!("`{host}` ({})", address.ip())
+                    },
+                    host
+                ),
+            )),
+        }
+    }
+}
+
+/// The first connection that comes about. Addresses are tried in turn, each with a head start before the next.
+fn connect_to_any<'a>(
+    clock: &'a Clock,
+    addresses: &'a [SocketAddr],
+) -> Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send + 'a>> {
+    Box::pin(async move {
+        let Some((first, others)) = addresses.split_first() else {
+            return Err(io::ErrorKind::AddrNotAvailable.into());
+        };
+        let mut first = pin!(TcpStream::connect(*first));
+        if others.is_empty() {
+            return first.await;
+        }
+        if let Some(connected) = clock.timeout(STAGGER, first.as_mut()).await {
+            return match connected {
+                Ok(stream) => Ok(stream),
+                Err(_) => connect_to_any(clock, others).await,
+            };
+        }
+        let mut others = connect_to_any(clock, others);
+        enum Ended<T> {
+            First(T),
+            Others(T),
+        }
+        let ended =
+            future::or(async { Ended::First(first.as_mut().await) }, async { Ended::Others(others.as_mut().await) });
+        match ended.await {
+            Ended::First(Ok(stream)) | Ended::Others(Ok(stream)) => Ok(stream),
+            Ended::First(Err(_)) => others.await,
+            Ended::Others(Err(_)) => first.await,
+        }
+    })
+}
+
+/// The system's words for an I/O error, without the number.
+fn cause(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::ConnectionRefused => "connection refused".to_owned(),
+        io::ErrorKind::ConnectionReset => "connection reset".to_owned(),
+        io::ErrorKind::HostUnreachable => "the host cannot be reached".to_owned(),
+        io::ErrorKind::NetworkUnreachable => "the network cannot be reached".to_owned(),
+        _ => super::failure::root_cause(error),
+    }
+}

@@ -1,0 +1,39 @@
+//! The one HTTP client: surf on top, our transport below.
+//!
+//! A request passes from [`Endpoint::send`] through surf's middleware (redirects, signing, decompression) to the
+//! transport, which sends it over hyper's pooled connections. Connections come from the connector, which is where the
+//! address that is really connected to is checked.
+
+mod admission;
+mod auth;
+mod client;
+mod connector;
+mod content;
+mod decode;
+mod failure;
+mod io;
+mod meter;
+mod redirect;
+mod request;
+mod resolver;
+mod route;
+mod server;
+mod settings;
+mod status;
+mod template;
+mod tls;
+mod transport;
+mod trust;
+
+pub use client::{Clients, Endpoint};
+pub use content::{ReadAs, is_json, value_of};
+pub use failure::{attempt, shown};
+pub use meter::{Grow, Meter};
+pub use request::{Request, Response, host_of};
+pub use server::{Handler, serve};
+pub use settings::{ClientSettings, EndpointSettings, Limits, read_allow, read_headers};
+pub use status::{is_success, is_transient, retry_after, shown_status};
+pub use surf::http::Method;
+pub use template::{Payload, RequestTemplate, Unrendered};
+pub use trust::Allow;
+pub use url::Url;

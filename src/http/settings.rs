@@ -1,0 +1,274 @@
+//! What a config says of clients: `[http.NAME]`, and what a component says about its own requests.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::{HeaderName, HeaderValue};
+use url::Url;
+
+use super::auth::Auth;
+use super::trust::Allow;
+use crate::expr::{Encoding, Template};
+use crate::model::{Rate, Size};
+use crate::settings::Section;
+
+/// The limits of one exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// For resolving the name, connecting and agreeing on encryption.
+    pub connect: Duration,
+    /// From the start until the reply begins.
+    pub first_byte: Duration,
+    /// From the start to the reply's last byte, redirects included.
+    pub whole: Duration,
+    /// For the body as it is after decompression.
+    pub max_body: Size,
+    /// How many redirects are followed.
+    pub redirects: usize,
+}
+
+impl Limits {
+    pub const DEFAULT: Self = Self {
+        connect: Duration::from_secs(10),
+        first_byte: Duration::from_secs(30),
+        whole: Duration::from_secs(60),
+        max_body: Size::mib(16),
+        redirects: 10,
+    };
+}
+
+/// How many requests to one host are on their way at the same time.
+const PER_HOST: usize = 16;
+
+/// The settings of an `[http.NAME]`.
+#[derive(Clone)]
+pub struct ClientSettings {
+    pub(super) base: Option<Url>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+    pub(super) auth: Option<Auth>,
+    pub(super) per_host: usize,
+    pub(super) rate: Option<Rate>,
+    pub(super) limits: Limits,
+    pub(super) ca_file: Option<PathBuf>,
+    pub(super) allow: Allow,
+    pub(super) user_agent: Option<String>,
+    pub(super) http2: bool,
+}
+
+impl Default for ClientSettings {
+    fn default() -> Self {
+        Self {
+            base: None,
+            headers: Vec::new(),
+            auth: None,
+            per_host: PER_HOST,
+            rate: None,
+            limits: Limits::DEFAULT,
+            ca_file: None,
+            allow: Allow::default(),
+            user_agent: None,
+            http2: true,
+        }
+    }
+}
+
+impl ClientSettings {
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let base = read_base(section);
+        let headers = read_constant_headers(section);
+        let auth = section.table(
+            "auth",
+            "how the client signs in; its credentials go to the host of `base` and to no other",
+            Auth::read,
+        );
+        if let Some(auth) = &auth {
+            if base.is_none() {
+                section.mistake(
+                    "auth",
+                    "credentials belong to a host, and this client names none",
+                    "add `base = \"https://…\"` with the host that they are for",
+                );
+            }
+            if !auth.is_sendable() {
+                section.mistake(
+                    "auth",
+                    "the credentials hold a character that cannot stand in a header",
+                    "use visible ASCII characters; a secret's file may end in a line break too many",
+                );
+            }
+        }
+        let per_host = section.or("per_host", PER_HOST, "how many requests to one host are on their way at once");
+        if per_host == 0 {
+            section.mistake("per_host", "with 0 no request could ever be sent", "write 1 or more");
+        }
+        let rate = section.optional("rate", "how many requests the client sends at most, such as \"10/s\"");
+        let time = section.table("timeouts", "time limits of each request", |section| {
+            let default = Limits::DEFAULT;
+            Some((
+                section.or("connect", default.connect, CONNECT),
+                section.or("first_byte", default.first_byte, FIRST_BYTE),
+                section.or("whole", default.whole, WHOLE),
+            ))
+        });
+        let default = Limits::DEFAULT;
+        let (connect, first_byte, whole) = time.unwrap_or((default.connect, default.first_byte, default.whole));
+        let max_body = section.or("max_body", default.max_body, MAX_BODY);
+        let redirects = section.or("redirects", default.redirects, REDIRECTS);
+        let ca_file =
+            section.optional("ca_file", "certificates in PEM of authorities to trust beside those of the system");
+        let allow = read_allow(section);
+        let user_agent = section.optional::<String>("user_agent", "the User-Agent header, by default gatherd's");
+        if user_agent.as_deref().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
+            section.mistake("user_agent", "this cannot stand in a header", "use visible ASCII characters");
+        }
+        let http2 = section.or("http2", true, "whether HTTP/2 is offered to servers that encrypt");
+        Some(Self {
+            base,
+            headers,
+            auth,
+            per_host,
+            rate,
+            limits: Limits { connect, first_byte, whole, max_body, redirects },
+            ca_file,
+            allow,
+            user_agent,
+            http2,
+        })
+    }
+}
+
+const CONNECT: &str = "for resolving the name, connecting and agreeing on encryption";
+const FIRST_BYTE: &str = "from the start until the reply begins";
+const WHOLE: &str = "from the start to the reply's last byte, redirects included";
+const MAX_BODY: &str = "the largest body that is read, counted after decompression";
+const REDIRECTS: &str = "how many redirects are followed; with 0 the redirect itself is the reply";
+
+/// What a component says about its own requests; what it leaves out is as its client has it.
+#[derive(Clone, Default)]
+pub struct EndpointSettings {
+    pub(super) via: Option<String>,
+    pub(super) limits: LimitsInstead,
+    pub(super) allow: Allow,
+}
+
+/// Limits that stand in place of the client's.
+#[derive(Clone, Copy, Default)]
+pub(super) struct LimitsInstead {
+    connect: Option<Duration>,
+    first_byte: Option<Duration>,
+    whole: Option<Duration>,
+    max_body: Option<Size>,
+    redirects: Option<usize>,
+}
+
+impl LimitsInstead {
+    pub(super) fn of(self, client: Limits) -> Limits {
+        Limits {
+            connect: self.connect.unwrap_or(client.connect),
+            first_byte: self.first_byte.unwrap_or(client.first_byte),
+            whole: self.whole.unwrap_or(client.whole),
+            max_body: self.max_body.unwrap_or(client.max_body),
+            redirects: self.redirects.unwrap_or(client.redirects),
+        }
+    }
+}
+
+impl EndpointSettings {
+    /// Reads `via`, `timeouts`, `max_body`, `redirects` and `allow`.
+    pub fn read(section: &mut Section<'_>) -> Self {
+        let via = section.client("via", "the `[http.NAME]` that sends the request");
+        let mut limits = section
+            .table("timeouts", "time limits in place of the client's", |section| {
+                Some(LimitsInstead {
+                    connect: section.optional("connect", CONNECT),
+                    first_byte: section.optional("first_byte", FIRST_BYTE),
+                    whole: section.optional("whole", WHOLE),
+                    ..LimitsInstead::default()
+                })
+            })
+            .unwrap_or_default();
+        limits.max_body = section.optional("max_body", MAX_BODY);
+        limits.redirects = section.optional("redirects", REDIRECTS);
+        Self { via, limits, allow: read_allow(section) }
+    }
+
+    /// Whether a client is named, whose base a URL may be relative to.
+    pub fn has_client(&self) -> bool {
+        self.via.is_some()
+    }
+}
+
+/// Reads `allow`, also for `[service]`.
+pub fn read_allow(section: &mut Section<'_>) -> Allow {
+    const ABOUT: &str = "hosts, addresses and networks that data and redirects may lead to, beside public ones";
+    let entries: Vec<String> = section.or("allow", Vec::new(), ABOUT);
+    Allow::parse(&entries).unwrap_or_else(|wrong| {
+        section.mistake("allow", wrong, "list host names, addresses or networks");
+        Allow::default()
+    })
+}
+
+/// Reads `headers` as templates. Names that cannot be sent, or that the transport sets itself, are mistakes.
+pub fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Template)> {
+    let mut headers = Vec::new();
+    for (name, template) in section.templates("headers", Encoding::Plain, "headers to send, by name") {
+        match name.parse::<HeaderName>() {
+            Err(_) => section.mistake(
+                "headers",
+                format!("`{name}` is not the name of a header"),
+                "use letters, digits and hyphens",
+            ),
+            Ok(known) if SET_BY_TRANSPORT.contains(&known.as_str()) => {
+                section.mistake("headers", format!("gatherd sets `{name}` itself"), "remove it");
+            }
+            Ok(known) => {
+                let unsendable = template.constant().is_some_and(|text| HeaderValue::from_str(text).is_err());
+                if unsendable {
+                    let message = format!("the value of `{name}` cannot stand in a header");
+                    section.mistake("headers", message, "use visible ASCII characters");
+                }
+                headers.push((known, template));
+            }
+        }
+    }
+    headers
+}
+
+/// Headers that say how a message is framed.
+const SET_BY_TRANSPORT: [&str; 8] =
+    ["connection", "content-length", "keep-alive", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"];
+
+fn read_constant_headers(section: &mut Section<'_>) -> Vec<(HeaderName, HeaderValue)> {
+    let mut headers = Vec::new();
+    for (name, template) in read_headers(section) {
+        match template.constant() {
+            // A value that cannot be sent has been reported.
+            Some(text) => headers.extend(HeaderValue::from_str(text).ok().map(|value| (name, value))),
+            None => section.mistake(
+                "headers",
+                format!("`{name}` holds a filter, but a client has no item to run it on"),
+                "write the header in the step, or `{{` and `}}` for braces",
+            ),
+        }
+    }
+    headers
+}
+
+fn read_base(section: &mut Section<'_>) -> Option<Url> {
+    let text: String = section.optional("base", "the URL that relative URLs are appended to")?;
+    let wrong = match Url::parse(&text) {
+        Ok(url) if !matches!(url.scheme(), "http" | "https") || url.host().is_none() => {
+            format!("`{text}` does not begin with http:// or https://")
+        }
+        Ok(url) if url.query().is_some() || url.fragment().is_some() => {
+            format!("`{text}` has a query or fragment, which cannot stand before a path")
+        }
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            "the base holds credentials; `auth` is the place for them".to_owned()
+        }
+        Ok(url) => return Some(url),
+        Err(error) => format!("`{text}` is not a URL: {error}"),
+    };
+    section.mistake("base", wrong, "write one such as \"https://api.example/v1\"");
+    None
+}

@@ -1,0 +1,83 @@
+//! What a reply's status means for the next try.
+
+use std::time::{Duration, Instant};
+
+use http::header::RETRY_AFTER;
+use http::{HeaderMap, StatusCode};
+use jiff::Timestamp;
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use crate::runtime::Clock;
+
+/// The longest time that a server is believed when it asks for a pause.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+
+/// Whether the same request may well get another answer later: 408, 425, 429 and all server errors. What is beyond
+/// the known classes counts as a server error (RFC 9110, section 15).
+pub fn is_transient(status: u16) -> bool {
+    matches!(status, 408 | 425 | 429 | 500..)
+}
+
+pub fn is_success(status: u16) -> bool {
+    matches!(status, 200..300)
+}
+
+/// The status as people know it: `404 Not Found`.
+pub fn shown_status(status: u16) -> String {
+    let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
+    reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+}
+
+/// Until when a server asks not to be called again, at most an hour from now (RFC 9110, section 10.2.3).
+pub fn retry_after(headers: &HeaderMap, clock: &Clock) -> Option<Instant> {
+    let asked = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let pause = pause(asked, clock.timestamp())?;
+    (!pause.is_zero()).then(|| clock.instant() + pause.min(LONGEST_PAUSE))
+}
+
+/// The pause that the header's value asks for: a number of seconds, or a date. One in the past asks for none.
+fn pause(asked: &str, now: Timestamp) -> Option<Duration> {
+    if !asked.is_empty() && asked.bytes().all(|byte| byte.is_ascii_digit()) {
+        // So many digits that they do not fit are an hour at least.
+        return Some(asked.parse().map_or(LONGEST_PAUSE, Duration::from_secs));
+    }
+    static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    let date = DATES.parse_timestamp(asked).ok()?;
+    Some(date.duration_since(now).try_into().unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pause_is_read_in_seconds_and_as_a_date() {
+        let now = "1994-11-06T08:49:00Z".parse().unwrap();
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        for (asked, expected) in [
+            ("120", seconds(120)),
+            ("0", seconds(0)),
+            ("99999999999999999999999", seconds(3600)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", seconds(37)),
+            ("Sun, 06 Nov 1994 08:00:00 GMT", seconds(0)),
+            ("Mon, 06 Nov 1994 08:49:37 GMT", seconds(37)),
+            ("-5", None),
+            ("soon", None),
+            ("", None),
+        ] {
+            assert_eq!(pause(asked, now), expected, "{asked}");
+        }
+    }
+
+    #[test]
+    fn no_server_makes_us_wait_for_more_than_an_hour() {
+        let clock = Clock::turned_by_hand(Timestamp::UNIX_EPOCH);
+        let asking = |value: &str| HeaderMap::from_iter([(RETRY_AFTER, value.parse().unwrap())]);
+        let far = "Fri, 01 Jan 2100 00:00:00 GMT";
+        for (value, expected) in [("86400", Some(3600)), (far, Some(3600)), ("7", Some(7)), ("0", None)] {
+            let expected = expected.map(|seconds| clock.instant() + Duration::from_secs(seconds));
+            assert_eq!(retry_after(&asking(value), &clock), expected, "{value}");
+        }
+        assert_eq!(retry_after(&HeaderMap::new(), &clock), None);
+    }
+}

@@ -1,0 +1,207 @@
+//! The transport below surf: requests over hyper's pooled connections.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_lite::{AsyncBufRead, AsyncRead};
+use http::{HeaderMap, HeaderName, HeaderValue};
+use http_body_util::Full;
+use hyper::body::{Body as _, Incoming};
+use hyper_util::client::legacy;
+use surf::http::{Body, Request, Response, StatusCode};
+use surf::{Error, HttpClient};
+use url::Url;
+
+use super::connector::Connector;
+use super::failure::{Failure, root_cause};
+use super::route::Route;
+use crate::model::{FaultKind, Size};
+use crate::runtime::Clock;
+
+/// Connections that wait for their next request, by host.
+pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
+
+/// What a request carries through surf beside what surf knows of it.
+#[derive(Clone)]
+pub(super) struct Exchange {
+    pub route: Arc<Route>,
+    /// Here rather than in surf's request, so that it can be sent again after a redirect without a copy.
+    pub body: Bytes,
+    /// A redirect has led to another origin: from there on no credentials are added.
+    pub strayed: bool,
+}
+
+/// The head of a reply as the server sent it. surf's own types cannot hold every status and header that servers
+/// send, so it travels as an extension of surf's response.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    pub status: u16,
+    pub headers: HeaderMap,
+}
+
+/// Sends each request on a connection of the pool that its route names.
+#[derive(Debug)]
+pub(super) struct Transport {
+    pub clock: Clock,
+}
+
+#[async_trait]
+impl HttpClient for Transport {
+    async fn send(&self, request: Request) -> Result<Response, Error> {
+        self.send_on_route(request).await.map_err(Failure::into_surf)
+    }
+}
+
+impl Transport {
+    async fn send_on_route(&self, request: Request) -> Result<Response, Failure> {
+        let exchange = request.ext().get::<Exchange>().expect("every request comes from an endpoint, which sets it");
+        let route = exchange.route.clone();
+        let outgoing = outgoing(&request, exchange.body.clone())?;
+        let sent = route.pool(request.url()).request(outgoing);
+        let limit = route.limits.first_byte;
+        let reply = self.clock.timeout(limit, sent).await.ok_or_else(|| Failure::timeout("no reply came", limit))?;
+        Ok(incoming(reply.map_err(|error| no_reply(&error))?, route.limits.max_body))
+    }
+}
+
+/// surf's request as hyper's.
+fn outgoing(request: &Request, body: Bytes) -> Result<http::Request<Full<Bytes>>, Failure> {
+    let wrong = |cause: String| Failure::reject(FaultKind::Request, cause);
+    let mut outgoing = http::Request::new(Full::new(body));
+    *outgoing.method_mut() = request.method().as_ref().parse().expect("surf's methods are all tokens of RFC 9110");
+    *outgoing.uri_mut() = target(request.url())
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| wrong(format!("the URL cannot be sent: {error}")))?;
+    for (name, values) in request.iter() {
+        let name = HeaderName::from_bytes(name.as_str().as_bytes())
+            .map_err(|_| wrong(format!("`{name}` is not the name of a header")))?;
+        for value in values {
+            let value = HeaderValue::from_str(value.as_str())
+                .map_err(|_| wrong(format!("the value of the header `{name}` cannot be sent")))?;
+            outgoing.headers_mut().append(&name, value);
+        }
+    }
+    Ok(outgoing)
+}
+
+/// The part of a URL that goes to the server, with scheme and host, but without credentials and fragment.
+fn target(url: &Url) -> String {
+    let mut target = url[..url::Position::BeforeUsername].to_owned();
+    target.push_str(&url[url::Position::BeforeHost..url::Position::AfterQuery]);
+    target
+}
+
+/// hyper's reply as surf's.
+fn incoming(reply: http::Response<Incoming>, max_body: Size) -> Response {
+    let (parts, body) = reply.into_parts();
+    let mut response = Response::new(nearest_known(parts.status));
+    if !body.is_end_stream() {
+        response.set_body(Body::from_reader(ReplyBody::new(body, max_body), None));
+    }
+    response.ext_mut().insert(Head { status: parts.status.as_u16(), headers: parts.headers });
+    response
+}
+
+/// The status itself, or another of its class: surf knows only those that are registered.
+fn nearest_known(status: http::StatusCode) -> StatusCode {
+    StatusCode::try_from(status.as_u16()).unwrap_or(match status.as_u16() {
+        ..300 => StatusCode::Ok,
+        300..400 => StatusCode::MultipleChoice,
+        400..500 => StatusCode::BadRequest,
+        500.. => StatusCode::InternalServerError,
+    })
+}
+
+fn no_reply(error: &legacy::Error) -> Failure {
+    if let Some(failure) = Failure::inside(error) {
+        return failure.clone();
+    }
+    let hyper = std::error::Error::source(error).and_then(|source| source.downcast_ref::<hyper::Error>());
+    let cause = match hyper {
+        Some(hyper) if hyper.is_incomplete_message() => "the connection ended before a reply came".to_owned(),
+        Some(hyper) if hyper.is_parse_too_large() => "the head of the reply is too large".to_owned(),
+        Some(hyper) if hyper.is_parse() => format!("the reply is not HTTP: {}", root_cause(hyper)),
+        _ => format!("the connection broke: {}", root_cause(error)),
+    };
+    Failure::retry(FaultKind::Disconnect, cause)
+}
+
+/// The body of a reply, as it comes from the connection.
+struct ReplyBody {
+    /// Nothing once the last byte has come: the connection is then free for the next request.
+    incoming: Option<Incoming>,
+    chunk: Bytes,
+    limit: Size,
+    taken: u64,
+}
+
+impl ReplyBody {
+    fn new(incoming: Incoming, limit: Size) -> Self {
+        Self { incoming: Some(incoming), chunk: Bytes::new(), limit, taken: 0 }
+    }
+}
+
+impl AsyncBufRead for ReplyBody {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        let body = self.get_mut();
+        while body.chunk.is_empty() {
+            let Some(incoming) = &mut body.incoming else { break };
+            let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
+            if frame.is_none() || incoming.is_end_stream() {
+                body.incoming = None;
+            }
+            match frame {
+                Some(Ok(frame)) => body.chunk = frame.into_data().unwrap_or_default(),
+                Some(Err(error)) => return Poll::Ready(Err(cut_short(&error).into())),
+                None => break,
+            }
+            body.taken += body.chunk.len() as u64;
+            // Compressed bytes count too: an endless stream of them may expand to nothing.
+            if body.taken > body.limit.0 {
+                return Poll::Ready(Err(too_large(body.limit).into()));
+            }
+        }
+        Poll::Ready(Ok(&body.chunk))
+    }
+
+    fn consume(mut self: Pin<&mut Self>, amount: usize) {
+        bytes::Buf::advance(&mut self.chunk, amount);
+    }
+}
+
+/// surf asks for this; everything of ours reads through [`AsyncBufRead`].
+impl AsyncRead for ReplyBody {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let chunk = ready!(self.as_mut().poll_fill_buf(context))?;
+        let taken = chunk.len().min(buffer.len());
+        buffer[..taken].copy_from_slice(&chunk[..taken]);
+        self.consume(taken);
+        Poll::Ready(Ok(taken))
+    }
+}
+
+/// A body that does not end as its head said.
+fn cut_short(error: &hyper::Error) -> Failure {
+    Failure::retry(FaultKind::Body, format!("the body was cut short: {}", root_cause(error)))
+}
+
+/// A body beyond `max_body`.
+pub(super) fn too_large(limit: Size) -> Failure {
+    Failure::reject(FaultKind::Body, format!("the body is larger than {limit}; `max_body` raises that limit"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_the_server_has_no_credentials_and_no_fragment() {
+        let url = Url::parse("https://user:pass@[::1]:8443/a?b=c#d").unwrap();
+        assert_eq!(target(&url), "https://[::1]:8443/a?b=c");
+        assert_eq!(target(&Url::parse("http://a").unwrap()), "http://a/");
+    }
+}

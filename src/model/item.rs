@@ -1,0 +1,144 @@
+//! What travels: a value, its labels, and where it came from.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::Timestamp;
+
+use super::{Labels, Text, Value};
+
+/// What travels from a source through steps to sinks. A clone shares its contents.
+#[derive(Clone, Debug)]
+pub struct Item {
+    pub value: Value,
+    pub labels: Labels,
+    pub origin: Arc<Origin>,
+    pub id: ItemId,
+}
+
+impl Item {
+    /// The first item of an origin, as its source made it.
+    pub fn new(origin: Arc<Origin>, value: Value, labels: Labels) -> Self {
+        let id = origin.id;
+        Self { value, labels, origin, id }
+    }
+
+    /// The same item with another value.
+    pub fn with_value(&self, value: Value) -> Self {
+        Self { value, labels: self.labels.clone(), origin: self.origin.clone(), id: self.id }
+    }
+
+    /// The child number `index` of this item.
+    pub fn child(&self, index: u64, value: Value) -> Self {
+        Self { id: self.id.child(index), ..self.with_value(value) }
+    }
+
+    pub fn trace(&self) -> TraceId<'_> {
+        TraceId { pipeline: &self.origin.pipeline, id: self.id }
+    }
+}
+
+/// What all items share that descend from one item of a source.
+#[derive(Debug)]
+pub struct Origin {
+    pub pipeline: Text,
+    pub id: ItemId,
+    pub window: Option<Window>,
+    /// How many descendants have passed a `limit` so far, one counter for each such step.
+    pub passed: Vec<AtomicU64>,
+}
+
+impl Origin {
+    /// `place` is what tells this item from all others of its source, such as a file and an offset:
+    /// the same place gives the same id after a restart.
+    pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
+        let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
+        Self { pipeline, id, window, passed: (0..limits).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.
+    pub fn count(&self, limit: usize) -> u64 {
+        self.passed[limit].fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+/// The stretch of time that a tick stands for: from the end of the last settled window to the tick.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+/// Tells an item from every other, and is the same when the item comes again after a retry or a restart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ItemId(pub u64);
+
+impl ItemId {
+    /// A hash of names that stays the same for ever: FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>),
+    /// finished by `mix`.
+    pub fn root(parts: &[&[u8]]) -> Self {
+        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
+        for part in parts {
+            // 0xff stands in no UTF-8 text, so no two lists of parts run together.
+            for byte in part.iter().chain(&[0xff]) {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+            }
+        }
+        Self(mix(hash))
+    }
+
+    fn child(self, index: u64) -> Self {
+        Self(mix(self.0 ^ mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15))))
+    }
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
+fn mix(mut bits: u64) -> u64 {
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ (bits >> 31)
+}
+
+impl fmt::Display for ItemId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
+/// How an item is called in logs and dead letters, such as `quakes-7f3a09c2`.
+#[derive(Clone, Copy, Debug)]
+pub struct TraceId<'a> {
+    pipeline: &'a str,
+    id: ItemId,
+}
+
+impl fmt::Display for TraceId<'_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}-{:08x}", self.pipeline, self.id.0 >> 32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn origin(place: &str) -> Arc<Origin> {
+        Arc::new(Origin::new("quakes".into(), "lines", place.as_bytes(), None, 1))
+    }
+
+    #[test]
+    fn the_same_place_gives_the_same_id_and_another_place_another() {
+        assert_eq!(origin("a:0").id, origin("a:0").id);
+        assert_ne!(origin("a:0").id, origin("a:1").id);
+    }
+
+    #[test]
+    fn children_have_ids_of_their_own_that_come_again() {
+        let parent = Item::new(origin("a"), Value::Null, Labels::default());
+        let again = Item::new(origin("a"), Value::Null, Labels::default());
+        assert_ne!(parent.child(0, Value::Null).id, parent.id);
+        assert_ne!(parent.child(0, Value::Null).id, parent.child(1, Value::Null).id);
+        assert_eq!(parent.child(1, Value::Null).id, again.child(1, Value::Null).id);
+    }
+}

@@ -1,0 +1,20 @@
+//! What travels through gatherd, and the words for how it ends.
+//!
+//! Plain data without I/O: the lowest layer, imported by everything above it.
+
+mod columns;
+mod fault;
+mod item;
+pub mod json;
+mod labels;
+mod outcome;
+mod quantity;
+mod value;
+
+pub use columns::Columns;
+pub use fault::{Fault, FaultKind, Verdict};
+pub use item::{Item, ItemId, Origin, TraceId, Window};
+pub use labels::{Labels, Reply};
+pub use outcome::Outcome;
+pub use quantity::{Rate, Size, parse_duration, show_duration};
+pub use value::{Number, Object, Text, Value};

@@ -1,0 +1,134 @@
+//! The promise to tell a source how its item ended.
+//!
+//! A source's item and its descendants share one node. When the last of them has ended, the worst of their outcomes is
+//! the node's, and goes to the pipeline's settler. A descendant that leaves something in the store gets a node of
+//! its own, which settles first, and holds its parent's ack until then.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use async_channel::Sender;
+
+use super::flights::Flight;
+use crate::model::Outcome;
+use crate::store::Change;
+
+/// One item's share in its node. Dropped unsettled, it says that the item was abandoned.
+pub(super) struct Ack {
+    node: Arc<Node>,
+    settled: bool,
+}
+
+struct Node {
+    worst: AtomicU8,
+    end: Option<End>,
+    settler: Sender<Ended>,
+}
+
+/// What a node stands for.
+pub(super) enum End {
+    /// The source's item of this number.
+    Root(u64),
+    /// A descendant that leaves something behind.
+    Branch(Branch),
+}
+
+/// A descendant that leaves `changes` in the store once it has settled.
+pub(super) struct Branch {
+    pub(super) parent: Ack,
+    pub(super) changes: Vec<Change>,
+    pub(super) flight: Option<Flight>,
+}
+
+/// A node whose last item has ended.
+pub(super) struct Ended {
+    pub(super) outcome: Outcome,
+    pub(super) end: End,
+}
+
+impl Ack {
+    /// The ack of the source's item number `sequence`.
+    pub(super) fn root(sequence: u64, settler: Sender<Ended>) -> Self {
+        Self::new(End::Root(sequence), settler)
+    }
+
+    fn new(end: End, settler: Sender<Ended>) -> Self {
+        let node = Node { worst: AtomicU8::new(Outcome::Filtered as u8), end: Some(end), settler };
+        Self { node: Arc::new(node), settled: false }
+    }
+
+    /// An ack for one more descendant.
+    pub(super) fn share(&self) -> Self {
+        Self { node: self.node.clone(), settled: false }
+    }
+
+    /// The item ended like this.
+    pub(super) fn settle(mut self, outcome: Outcome) {
+        self.record(outcome);
+    }
+
+    /// The ack of the same item, which from here on leaves `changes` behind when it settles.
+    pub(super) fn branch(self, changes: Vec<Change>, flight: Option<Flight>) -> Self {
+        let settler = self.node.settler.clone();
+        Self::new(End::Branch(Branch { parent: self, changes, flight }), settler)
+    }
+
+    fn record(&mut self, outcome: Outcome) {
+        self.settled = true;
+        self.node.worst.fetch_max(outcome as u8, Ordering::AcqRel);
+    }
+}
+
+impl Drop for Ack {
+    fn drop(&mut self) {
+        if !self.settled {
+            self.record(Outcome::Abandoned);
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let worst = *self.worst.get_mut();
+        let outcome = [Outcome::Filtered, Outcome::Delivered, Outcome::Rejected]
+            .into_iter()
+            .find(|outcome| *outcome as u8 == worst)
+            .unwrap_or(Outcome::Abandoned);
+        if let Some(end) = self.end.take() {
+            // The channel is unbounded; it is closed only after the settler has gone, when nobody asks any more.
+            let _ = self.settler.try_send(Ended { outcome, end });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(outcomes: &[Option<Outcome>], expected: Outcome) {
+        let (settler, ended) = async_channel::unbounded();
+        let root = Ack::root(7, settler);
+        let shares: Vec<_> = outcomes.iter().map(|_| root.share()).collect();
+        root.settle(Outcome::Filtered);
+        for (share, outcome) in shares.into_iter().zip(outcomes) {
+            assert!(ended.is_empty());
+            match outcome {
+                Some(outcome) => share.settle(*outcome),
+                None => drop(share),
+            }
+        }
+        let ended = ended.try_recv().unwrap();
+        assert_eq!(ended.outcome, expected);
+        assert!(matches!(ended.end, End::Root(7)));
+    }
+
+    #[test]
+    fn an_item_ends_as_the_worst_of_its_descendants() {
+        use Outcome::{Abandoned, Delivered, Filtered, Rejected};
+        check(&[Some(Filtered)], Filtered);
+        check(&[Some(Filtered), Some(Delivered)], Delivered);
+        check(&[Some(Delivered), Some(Rejected), Some(Filtered)], Rejected);
+        check(&[Some(Abandoned), Some(Rejected)], Abandoned);
+        check(&[Some(Delivered), None], Abandoned);
+    }
+}

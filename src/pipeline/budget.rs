@@ -1,0 +1,321 @@
+//! One budget of memory for all values in flight.
+//!
+//! Half of it is divided among the pipelines, so that none can starve another; the other half is for whoever comes
+//! first. When neither has room, new intake waits, and of the items in flight only the one that came first may grow:
+//! so some item always gets to its end, and memory stays under the budget plus one item.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use event_listener::Event;
+
+use crate::component::Grow;
+use crate::model::Size;
+
+/// The budget of the process.
+#[derive(Debug)]
+pub(super) struct Budget {
+    /// What pipelines may hold beyond their own shares, all together.
+    common_limit: usize,
+    common_used: AtomicUsize,
+    /// What each pipeline may hold whatever the others do.
+    share_limit: usize,
+    freed: Event,
+    growing: Mutex<Growing>,
+}
+
+/// Who waits to grow, and who does so beyond the budget.
+#[derive(Debug, Default)]
+struct Growing {
+    /// How many waits there are for each item, by its order of arrival.
+    waiting: BTreeMap<u64, usize>,
+    /// The one item beyond the budget, and the bytes it holds there.
+    beyond: Option<(u64, usize)>,
+}
+
+/// One pipeline's part in the budget.
+#[derive(Debug)]
+pub(super) struct PipelineBudget {
+    budget: Arc<Budget>,
+    used: AtomicUsize,
+}
+
+/// Bytes held by one item; given back when dropped.
+pub(super) struct Charge {
+    holder: Arc<PipelineBudget>,
+    /// The order in which the item's ancestor came in.
+    order: u64,
+    bytes: usize,
+    beyond: usize,
+}
+
+impl Budget {
+    pub(super) fn new(memory: Size, pipelines: usize) -> Arc<Self> {
+        let half = memory.bytes() / 2;
+        Arc::new(Self {
+            common_limit: half,
+            common_used: AtomicUsize::new(0),
+            share_limit: half / pipelines.max(1),
+            freed: Event::new(),
+            growing: Mutex::default(),
+        })
+    }
+
+    pub(super) fn for_pipeline(self: &Arc<Self>) -> Arc<PipelineBudget> {
+        Arc::new(PipelineBudget { budget: self.clone(), used: AtomicUsize::new(0) })
+    }
+
+    fn growing(&self) -> std::sync::MutexGuard<'_, Growing> {
+        self.growing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl PipelineBudget {
+    /// Waits until there is room for a new item.
+    pub(super) async fn room(&self) {
+        while !self.has_room(0) {
+            let freed = self.budget.freed.listen();
+            if self.has_room(0) {
+                return;
+            }
+            freed.await;
+        }
+    }
+
+    /// Counts `bytes` for the item of this order, whether there is room or not.
+    pub(super) fn charge(self: &Arc<Self>, order: u64, bytes: usize) -> Charge {
+        self.take(bytes);
+        Charge { holder: self.clone(), order, bytes, beyond: 0 }
+    }
+
+    fn has_room(&self, bytes: usize) -> bool {
+        let used = self.used.load(Ordering::Acquire);
+        let share = self.budget.share_limit;
+        let more_common = (used + bytes).saturating_sub(share.max(used));
+        (used < share && used + bytes <= share)
+            || self.budget.common_used.load(Ordering::Acquire) + more_common < self.budget.common_limit
+    }
+
+    fn take(&self, bytes: usize) {
+        let before = self.used.fetch_add(bytes, Ordering::AcqRel);
+        let common = self.beyond_share(before + bytes) - self.beyond_share(before);
+        self.budget.common_used.fetch_add(common, Ordering::AcqRel);
+    }
+
+    fn give_back(&self, bytes: usize) {
+        let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
+        let common = self.beyond_share(before) - self.beyond_share(before - bytes);
+        self.budget.common_used.fetch_sub(common, Ordering::AcqRel);
+        self.budget.freed.notify(usize::MAX);
+    }
+
+    fn beyond_share(&self, used: usize) -> usize {
+        used.saturating_sub(self.budget.share_limit)
+    }
+}
+
+impl Charge {
+    /// A charge of another `bytes` for a descendant, counted at once.
+    pub(super) fn also(&self, bytes: usize) -> Self {
+        self.holder.charge(self.order, bytes)
+    }
+
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// From now on the item holds `bytes`, counted at once.
+    pub(super) fn set(&mut self, bytes: usize) {
+        if bytes > self.bytes {
+            self.holder.take(bytes - self.bytes);
+        } else if bytes < self.bytes {
+            self.holder.give_back(self.bytes - bytes);
+        }
+        self.bytes = bytes;
+    }
+
+    /// Takes over what another charge of the same item holds.
+    pub(super) fn absorb(&mut self, other: Option<Self>) {
+        if let Some(mut other) = other {
+            self.bytes += std::mem::take(&mut other.bytes);
+            self.beyond += std::mem::take(&mut other.beyond);
+        }
+    }
+
+    /// A charge of `bytes` for a descendant, once there is room for it.
+    pub(super) async fn room_for(&self, bytes: usize) -> Self {
+        let mut charge = self.also(0);
+        charge.grow(bytes).await;
+        charge
+    }
+
+    /// Holds `bytes` more, once there is room for them, or once this is the item that may go beyond the budget.
+    async fn grow(&mut self, bytes: usize) {
+        if !self.holder.has_room(bytes) {
+            self.wait_to_grow(bytes).await;
+        }
+        self.holder.take(bytes);
+        self.bytes += bytes;
+    }
+
+    async fn wait_to_grow(&mut self, bytes: usize) {
+        let budget = self.holder.budget.clone();
+        let _waiting = Waiting::begin(&budget, self.order);
+        loop {
+            let freed = budget.freed.listen();
+            if self.holder.has_room(bytes) {
+                return;
+            }
+            {
+                let mut growing = budget.growing();
+                let first = growing.waiting.keys().next() == Some(&self.order);
+                let free = growing.beyond.is_none_or(|(order, _)| order == self.order);
+                if first && free {
+                    let held = growing.beyond.map_or(0, |(_, held)| held);
+                    growing.beyond = Some((self.order, held + bytes));
+                    self.beyond += bytes;
+                    return;
+                }
+            }
+            freed.await;
+        }
+    }
+}
+
+impl Drop for Charge {
+    fn drop(&mut self) {
+        if self.beyond > 0 {
+            let mut growing = self.holder.budget.growing();
+            growing.beyond = growing.beyond.take().and_then(|(order, held)| {
+                let left = held - self.beyond;
+                (left > 0).then_some((order, left))
+            });
+        }
+        if self.bytes > 0 || self.beyond > 0 {
+            self.holder.give_back(self.bytes);
+        }
+    }
+}
+
+/// An item that waits to grow, for as long as it does.
+struct Waiting<'a> {
+    budget: &'a Budget,
+    order: u64,
+}
+
+impl<'a> Waiting<'a> {
+    fn begin(budget: &'a Budget, order: u64) -> Self {
+        *budget.growing().waiting.entry(order).or_default() += 1;
+        Self { budget, order }
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        let mut growing = self.budget.growing();
+        if let Some(count) = growing.waiting.get_mut(&self.order) {
+            *count -= 1;
+            if *count == 0 {
+                growing.waiting.remove(&self.order);
+            }
+        }
+        drop(growing);
+        // The next in order may be the one that may grow now.
+        self.budget.freed.notify(usize::MAX);
+    }
+}
+
+/// Counts what a reply takes while it grows, on behalf of the item that asked for it.
+pub(super) struct ReplyCharge(async_lock::Mutex<Option<Charge>>);
+
+impl ReplyCharge {
+    pub(super) fn beside(charge: &Charge) -> Arc<Self> {
+        Arc::new(Self(async_lock::Mutex::new(Some(charge.also(0)))))
+    }
+
+    /// What was counted, once the reply is there. Nobody grows it any more.
+    pub(super) fn take(&self) -> Option<Charge> {
+        self.0.try_lock()?.take()
+    }
+}
+
+#[async_trait]
+impl Grow for ReplyCharge {
+    async fn grow(&self, bytes: usize) {
+        if let Some(charge) = self.0.lock().await.as_mut() {
+            charge.grow(bytes).await;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime;
+
+    fn is_pending(future: impl Future<Output = ()>) -> bool {
+        runtime::block_on(futures_lite::future::poll_once(future)).is_none()
+    }
+
+    #[test]
+    fn intake_waits_while_the_budget_is_full_and_goes_on_when_it_is_not() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let charge = pipeline.charge(1, 1000);
+        assert!(is_pending(pipeline.room()));
+        drop(charge);
+        runtime::block_on(pipeline.room());
+    }
+
+    #[test]
+    fn a_pipeline_that_fills_the_common_half_leaves_the_others_their_shares() {
+        let budget = Budget::new(Size(1000), 2);
+        let (greedy, modest) = (budget.for_pipeline(), budget.for_pipeline());
+        let _held = greedy.charge(1, 5000);
+        assert!(is_pending(greedy.room()));
+        runtime::block_on(modest.room());
+    }
+
+    #[test]
+    fn one_item_at_a_time_grows_beyond_a_full_budget() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
+        runtime::block_on(second.grow(10));
+        assert!(is_pending(first.grow(10)), "another is beyond the budget");
+        runtime::block_on(second.grow(10));
+        drop(second);
+        runtime::block_on(first.grow(900));
+        assert!(is_pending(pipeline.charge(3, 0).grow(10)));
+    }
+
+    #[test]
+    fn of_those_that_wait_to_grow_the_first_to_come_in_goes_first() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let mut beyond = pipeline.charge(1, 1000);
+        runtime::block_on(beyond.grow(1));
+        let (mut early, mut late) = (pipeline.charge(2, 600), pipeline.charge(3, 600));
+        let mut late_waits = Box::pin(late.grow(10));
+        let mut early_waits = Box::pin(early.grow(10));
+        assert!(is_pending(&mut late_waits) && is_pending(&mut early_waits));
+        drop(beyond);
+        assert!(is_pending(&mut late_waits));
+        runtime::block_on(early_waits);
+    }
+
+    #[test]
+    fn what_is_given_back_is_what_was_taken() {
+        let budget = Budget::new(Size(1000), 2);
+        let pipeline = budget.for_pipeline();
+        let mut charge = pipeline.charge(1, 700);
+        charge.set(20);
+        charge.set(900);
+        let other = runtime::block_on(charge.room_for(50));
+        drop((charge, other));
+        assert_eq!(pipeline.used.load(Ordering::Acquire), 0);
+        assert_eq!(budget.common_used.load(Ordering::Acquire), 0);
+    }
+}

@@ -1,0 +1,363 @@
+//! A sink's task: collects batches, writes them, and stands by them until each item has ended.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+
+use super::backoff::Tries;
+use super::compute::panicked;
+use super::counters::Counters;
+use super::life::Life;
+use super::parcel::Parcel;
+use super::running::reject;
+use crate::component::{BatchLimits, Retry, Sink, WriteFault};
+use crate::expr::Filter;
+use crate::model::{Fault, FaultKind, Item, Outcome, Verdict};
+use crate::runtime::{self, Clock};
+
+/// So many different items refused in a row, with none accepted, are no longer the items' fault.
+const REFUSALS_TO_OPEN: usize = 20;
+
+/// How long a refused item is held back, to see whether others are accepted.
+const HOLD: Duration = Duration::from_secs(5);
+
+/// One pipeline's way into a sink.
+pub(super) struct SinkInput {
+    feeder: Arc<Feeder>,
+    gate: Arc<Option<Filter>>,
+    input: Sender<Delivery>,
+}
+
+/// The pipeline that an item comes from.
+struct Feeder {
+    /// The sink, as dead letters call it.
+    component: String,
+    counters: Arc<Counters>,
+    life: Life,
+}
+
+/// An item for a sink.
+pub(super) struct Delivery {
+    parcel: Parcel,
+    from: Arc<Feeder>,
+}
+
+impl SinkInput {
+    pub(super) fn new(
+        component: &str,
+        gate: Arc<Option<Filter>>,
+        input: Sender<Delivery>,
+        counters: Arc<Counters>,
+        life: Life,
+    ) -> Self {
+        Self { feeder: Arc::new(Feeder { component: component.to_owned(), counters, life }), gate, input }
+    }
+
+    pub(super) fn component(&self) -> &str {
+        &self.feeder.component
+    }
+
+    /// The sink's `when`.
+    pub(super) fn gate(&self) -> &Arc<Option<Filter>> {
+        &self.gate
+    }
+
+    /// Puts an item into the sink's channel, once there is room.
+    pub(super) async fn put(&self, parcel: Parcel) {
+        // The channel closes only at the end of an engine: then dropping the item abandons it.
+        let _ = self.input.send(Delivery { parcel, from: self.feeder.clone() }).await;
+    }
+}
+
+impl Feeder {
+    /// The sink cannot go on until a person has acted.
+    fn stop(&self, fault: &Fault) {
+        if !self.life.is_stopping() && fault.kind != FaultKind::ClosedPipe {
+            log::error!(component = &*self.component, fault:% = fault; "pipeline stopped");
+        }
+        self.life.fail(fault.clone());
+    }
+}
+
+impl Delivery {
+    fn delivered(self) {
+        self.from.counters.delivered(1);
+        self.parcel.ack.settle(Outcome::Delivered);
+    }
+
+    fn reject(self, fault: &Fault, clock: &Clock) {
+        reject(self.parcel, &self.from.component, fault, &self.from.counters, clock);
+    }
+}
+
+/// A sink that runs.
+pub(super) struct RunningSink {
+    pub(super) name: String,
+    pub(super) sink: Arc<dyn Sink>,
+    pub(super) limits: BatchLimits,
+    pub(super) retry: Retry,
+    /// After failing for so long, the sink's items are abandoned instead of waited for.
+    pub(super) give_up: Option<Duration>,
+    pub(super) clock: Clock,
+    pub(super) life: Life,
+}
+
+/// Delivers until every pipeline that feeds the sink is done. One of the sink's workers.
+pub(super) async fn deliver(sink: Arc<RunningSink>, input: Receiver<Delivery>) {
+    let mut worker = Worker { sink: &sink, refused: Vec::new(), refused_since: None, failing_since: None };
+    loop {
+        match worker.collect(&input).await {
+            Collected::Batch(batch) => worker.write_all(batch).await,
+            Collected::Nothing => worker.let_go_of_refused(),
+            Collected::End => break,
+        }
+    }
+    worker.let_go_of_refused();
+}
+
+enum Collected {
+    Batch(Vec<Delivery>),
+    /// Nothing came while refused items were held back.
+    Nothing,
+    End,
+}
+
+struct Worker<'a> {
+    sink: &'a RunningSink,
+    /// Items refused since the last one that was accepted, and why.
+    refused: Vec<(Delivery, Fault)>,
+    refused_since: Option<Instant>,
+    /// Since when the destination fails as a whole.
+    failing_since: Option<Instant>,
+}
+
+impl Worker<'_> {
+    /// The next batch: as soon as one of its limits is reached, or nothing more can come.
+    async fn collect(&self, input: &Receiver<Delivery>) -> Collected {
+        let RunningSink { clock, limits, .. } = self.sink;
+        let first = match self.refused_since {
+            None => input.recv().await,
+            Some(since) => {
+                let left = (since + HOLD).saturating_duration_since(clock.instant());
+                match clock.timeout(left, input.recv()).await {
+                    Some(received) => received,
+                    None => return Collected::Nothing,
+                }
+            }
+        };
+        let Ok(first) = first else { return Collected::End };
+        let mut bytes = first.parcel.size;
+        let mut batch = vec![first];
+        let until = clock.instant() + limits.age;
+        while batch.len() < limits.items && bytes < limits.bytes.bytes() {
+            let next = match input.try_recv() {
+                Ok(next) => next,
+                Err(_) if limits.age.is_zero() => break,
+                Err(_) => {
+                    let timeout = async {
+                        clock.sleep_until(until).await;
+                        None
+                    };
+                    match runtime::race(async { input.recv().await.ok() }, timeout).await {
+                        Some(next) => next,
+                        None => break,
+                    }
+                }
+            };
+            bytes += next.parcel.size;
+            batch.push(next);
+        }
+        Collected::Batch(batch)
+    }
+
+    /// Writes a batch, cut in halves where it holds bad items, until each of its items has ended or is held back.
+    async fn write_all(&mut self, batch: Vec<Delivery>) {
+        let mut parts = vec![(batch, Tries::default())];
+        loop {
+            if self.refused.len() >= REFUSALS_TO_OPEN {
+                let kept = self.wait_for_acceptance().await;
+                parts.push((kept, Tries::default()));
+            }
+            let Some((mut part, mut tries)) = parts.pop() else { return };
+            if part.is_empty() {
+                continue;
+            }
+            let (fault, decision) = match self.write(&part).await {
+                Ok(()) => {
+                    self.accepted(part);
+                    continue;
+                }
+                Err(WriteFault::Items(faults)) => {
+                    let faulty = self.take_faulty(&mut part, faults).into_iter();
+                    let (refused, again): (Vec<_>, Vec<_>) =
+                        faulty.partition(|(_, fault)| fault.verdict == Verdict::Reject);
+                    for (item, fault) in refused {
+                        self.refused(item, fault);
+                    }
+                    self.accepted(part);
+                    // What may pass later is a batch of its own.
+                    let Some((_, fault)) = again.first() else { continue };
+                    let fault = fault.clone();
+                    part = again.into_iter().map(|(item, _)| item).collect();
+                    let decision = self.decide(&fault, &mut tries);
+                    (fault, decision)
+                }
+                Err(WriteFault::Mixed(fault)) => (fault, Decision::Apart),
+                Err(WriteFault::Batch(fault)) => {
+                    let decision = self.decide(&fault, &mut tries);
+                    (fault, decision)
+                }
+            };
+            match decision {
+                Decision::Again(when) => {
+                    part.iter().for_each(|delivery| delivery.from.counters.retried(1));
+                    if self.sink.life.sleep_until(&self.sink.clock, when).await {
+                        parts.push((part, tries));
+                    }
+                }
+                Decision::Apart if part.len() > 1 => {
+                    let second = part.split_off(part.len() / 2);
+                    parts.push((second, Tries::default()));
+                    parts.push((part, Tries::default()));
+                }
+                Decision::Apart => {
+                    for mut item in part {
+                        item.parcel.tries = tries;
+                        self.refused(item, fault.clone());
+                    }
+                }
+                Decision::Abandon => drop(part),
+                Decision::Stop => part.iter().for_each(|item| item.from.stop(&fault)),
+            }
+        }
+    }
+
+    /// One write. A panic is a fault of something in the batch.
+    async fn write(&self, part: &[Delivery]) -> Result<(), WriteFault> {
+        let items: Vec<Item> = part.iter().map(|delivery| delivery.parcel.item.clone()).collect();
+        let written = runtime::catch_panic(self.sink.sink.write(&items)).await;
+        written.unwrap_or_else(|panic| Err(WriteFault::Mixed(panicked(&panic))))
+    }
+
+    /// What to do about a batch of which nothing was delivered.
+    fn decide(&mut self, fault: &Fault, tries: &mut Tries) -> Decision {
+        let RunningSink { retry, clock, .. } = self.sink;
+        let now = clock.instant();
+        match fault.verdict {
+            Verdict::NotBefore(when) => Decision::Again(when),
+            Verdict::Retry { not_before } => {
+                tries.tried(now);
+                let since = self.failing(fault, now);
+                if self.sink.give_up.is_some_and(|limit| now.duration_since(since) >= limit) {
+                    return Decision::Abandon;
+                }
+                Decision::Again(tries.next_forever(retry, now, not_before))
+            }
+            Verdict::RetryItem { not_before } => {
+                tries.tried(now);
+                tries.next(retry, now, not_before).map_or(Decision::Apart, Decision::Again)
+            }
+            Verdict::Reject => {
+                tries.tried(now);
+                Decision::Apart
+            }
+            Verdict::Stop => Decision::Stop,
+        }
+    }
+
+    /// Notes that the destination fails as a whole, and answers since when it does.
+    fn failing(&mut self, fault: &Fault, now: Instant) -> Instant {
+        if self.failing_since.is_none() {
+            log::warn!(sink = &*self.sink.name, fault:% = fault; "sink fails; its items wait");
+        }
+        *self.failing_since.get_or_insert(now)
+    }
+
+    fn accepted(&mut self, part: Vec<Delivery>) {
+        if part.is_empty() {
+            return;
+        }
+        if self.failing_since.take().is_some() {
+            log::info!(sink = &*self.sink.name; "sink works again");
+        }
+        part.into_iter().for_each(Delivery::delivered);
+        // The destination takes items, so those that it refused are to blame themselves.
+        self.let_go_of_refused();
+    }
+
+    /// Takes out of a batch the items that were not delivered, each with its fault.
+    fn take_faulty(&self, part: &mut Vec<Delivery>, mut faults: Vec<(usize, Fault)>) -> Vec<(Delivery, Fault)> {
+        faults.sort_unstable_by_key(|(place, _)| std::cmp::Reverse(*place));
+        faults.dedup_by_key(|(place, _)| *place);
+        let in_range = faults.into_iter().filter(|(place, _)| *place < part.len()).collect::<Vec<_>>();
+        let now = self.sink.clock.instant();
+        let mut faulty: Vec<_> = in_range
+            .into_iter()
+            .map(|(place, fault)| {
+                let mut item = part.remove(place);
+                item.parcel.tries.tried(now);
+                (item, fault)
+            })
+            .collect();
+        faulty.reverse();
+        faulty
+    }
+
+    /// Holds back an item that was refused, until it is clear whose fault that is.
+    fn refused(&mut self, item: Delivery, fault: Fault) {
+        self.refused_since.get_or_insert(self.sink.clock.instant());
+        self.refused.push((item, fault));
+    }
+
+    /// The refused items become dead letters.
+    fn let_go_of_refused(&mut self) {
+        self.refused_since = None;
+        for (item, fault) in self.refused.drain(..) {
+            item.reject(&fault, &self.sink.clock);
+        }
+    }
+
+    /// The breaker is open: nothing is written but one item at a time, another each time, until one is accepted.
+    /// Answers the items that were refused and kept: they are to be tried again. None are left after a stop.
+    async fn wait_for_acceptance(&mut self) -> Vec<Delivery> {
+        let RunningSink { name, clock, retry, give_up, life, .. } = self.sink;
+        let refused = std::mem::take(&mut self.refused);
+        self.refused_since = None;
+        if let Some((_, fault)) = refused.last() {
+            log::error!(sink = &**name, refused = refused.len(), fault:% = fault;
+                "sink refuses everything; its items are kept, and one is tried now and then");
+        }
+        let opened = clock.instant();
+        let mut kept: VecDeque<Delivery> = refused.into_iter().map(|(item, _)| item).collect();
+        let mut tries = Tries::default();
+        while let Some(probe) = kept.pop_front() {
+            let now = clock.instant();
+            tries.tried(now);
+            let given_up = give_up.is_some_and(|limit| now.duration_since(opened) >= limit);
+            if given_up || !life.sleep_until(clock, tries.next_forever(retry, now, None)).await {
+                break;
+            }
+            let probe = vec![probe];
+            match self.write(&probe).await {
+                Ok(()) => {
+                    log::info!(sink = &**name; "sink takes items again");
+                    self.accepted(probe);
+                    return kept.into();
+                }
+                Err(_) => kept.extend(probe),
+            }
+        }
+        Vec::new()
+    }
+}
+
+/// What to do about a batch of which nothing was delivered.
+enum Decision {
+    Again(Instant),
+    /// Something in it is bad: its halves are tried apart, and an item that is alone is refused.
+    Apart,
+    Abandon,
+    Stop,
+}

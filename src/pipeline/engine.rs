@@ -1,0 +1,361 @@
+//! The engine as a whole: opens what a plan names, starts its tasks, and brings them to their end.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_channel::{Receiver, Sender};
+
+use super::budget::Budget;
+use super::counters::{Counters, Counts};
+use super::deliver::{Delivery, RunningSink, SinkInput, deliver};
+use super::life::Life;
+use super::plan::{PipelinePlan, Plan, SinkPlan};
+use super::produce::produce;
+use super::running::{Running, RunningStep, StepWork};
+use super::settle::{Ahead, Ledger, settle};
+use super::stage::{Stage, work};
+use crate::component::{Position, Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext};
+use crate::expr::Filter;
+use crate::model::{Fault, FaultKind, Text};
+use crate::runtime::{self, Clock, Task};
+use crate::store::Store;
+
+/// How many items the channel before a sink holds, at least.
+pub const SINK_CHANNEL: usize = 1024;
+
+/// How an engine runs.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    pub clock: Clock,
+    /// Run every source to its end: one tick a schedule, a list once.
+    pub once: bool,
+    /// Abandon the items of a sink that has failed for so long. Without it they wait.
+    pub give_up: Option<Duration>,
+}
+
+/// A running plan.
+pub struct Engine {
+    life: Life,
+    pipelines: Vec<Handle>,
+    finished: Receiver<()>,
+}
+
+/// What is left of a pipeline outside its tasks.
+struct Handle {
+    name: Text,
+    counters: Arc<Counters>,
+    life: Life,
+    /// Gone once the pipeline has come to its end.
+    running: std::sync::Weak<Running>,
+}
+
+/// How a pipeline is doing.
+#[derive(Clone, Debug)]
+pub struct PipelineStatus {
+    pub name: Text,
+    pub counts: Counts,
+    pub filtered: Vec<(&'static str, u64)>,
+    /// Why it stopped by itself, if it did.
+    pub fault: Option<Fault>,
+    /// Items that wait before each stage.
+    pub waiting: usize,
+}
+
+impl Engine {
+    /// Opens everything, then starts it; the first thing that cannot be opened is the answer, and nothing has run.
+    pub fn start(plan: &Plan, store: &Store, options: &Options) -> Result<Self, Fault> {
+        let life = Life::default();
+        let budget = Budget::new(plan.memory, plan.pipelines.len());
+        let mut opening = Opening { plan, store, options, life: &life, tasks: Tasks::default() };
+        let sinks = plan.sinks.iter().map(|sink| opening.sink(sink)).collect::<Result<HashMap<_, _>, _>>()?;
+        let mut pipelines = Vec::new();
+        for pipeline in &plan.pipelines {
+            pipelines.push(opening.pipeline(pipeline, &sinks, &budget)?);
+        }
+        drop(sinks);
+        let handles = pipelines.iter().map(Opened::handle).collect();
+        let mut tasks = opening.tasks;
+        pipelines.into_iter().for_each(|pipeline| pipeline.start(&mut tasks, &life));
+        let (done, finished) = async_channel::bounded::<()>(1);
+        tasks.supervise(done);
+        Ok(Self { life, pipelines: handles, finished })
+    }
+
+    /// Waits until everything has come to its end: by itself, or after a stop.
+    pub async fn finished(&self) {
+        // Nothing is ever sent: the channel closes when the last task has ended.
+        let _ = self.finished.recv().await;
+    }
+
+    /// Stops: sources make no more, the channels run dry for at most `drain`, and what is left then is abandoned.
+    pub async fn stop(&self, clock: &Clock, drain: Duration) {
+        self.life.stop();
+        if clock.timeout(drain, self.finished()).await.is_none() {
+            log::warn!("the time to drain is over; what is left is abandoned and comes again");
+            self.abandon().await;
+        }
+    }
+
+    /// Stops at once; what is in flight is abandoned.
+    pub async fn abandon(&self) {
+        self.life.stop();
+        self.life.end();
+        self.finished().await;
+    }
+
+    /// Why the engine cannot go on, such as a store that cannot be written.
+    pub fn fault(&self) -> Option<Fault> {
+        self.life.fault()
+    }
+
+    pub fn status(&self) -> Vec<PipelineStatus> {
+        self.pipelines.iter().map(Handle::status).collect()
+    }
+}
+
+impl Handle {
+    fn status(&self) -> PipelineStatus {
+        let filtered = self.counters.filtered_by_reason();
+        let waiting = self.running.upgrade().map_or(0, |running| running.stages.iter().map(Stage::depth).sum());
+        PipelineStatus {
+            name: self.name.clone(),
+            counts: self.counters.read(),
+            filtered: filtered.into_iter().map(|(reason, count)| (reason.name(), count)).collect(),
+            fault: self.life.fault(),
+            waiting,
+        }
+    }
+}
+
+/// What is at hand while a plan is opened.
+struct Opening<'a> {
+    plan: &'a Plan,
+    store: &'a Store,
+    options: &'a Options,
+    life: &'a Life,
+    tasks: Tasks,
+}
+
+/// A sink's name, as dead letters call it, with its gate and the way into its channel.
+struct SinkDoor {
+    component: String,
+    gate: Arc<Option<Filter>>,
+    input: Sender<Delivery>,
+}
+
+/// A pipeline that is open, but does not run yet.
+struct Opened {
+    running: Arc<Running>,
+    ends: Receiver<super::ack::Ended>,
+    settings: Arc<dyn SourceSettings>,
+    source: Box<dyn Source>,
+    context: SourceContext,
+    limits: usize,
+}
+
+impl Opening<'_> {
+    fn sink(&mut self, plan: &SinkPlan) -> Result<(Text, SinkDoor), Fault> {
+        let Options { clock, give_up, .. } = self.options;
+        let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients: self.plan.clients.clone() };
+        let (input, output) = async_channel::bounded(SINK_CHANNEL.max(2 * plan.batch.items));
+        let running = Arc::new(RunningSink {
+            name: plan.name.to_string(),
+            sink: Arc::from(plan.settings.open(context)?),
+            limits: plan.batch,
+            retry: plan.retry,
+            give_up: *give_up,
+            clock: clock.clone(),
+            life: self.life.clone(),
+        });
+        self.tasks.sinks.push(OpenedSink { sink: running, output, workers: plan.workers });
+        let door = SinkDoor { component: format!("sink.{}", plan.name), gate: Arc::new(plan.when.clone()), input };
+        Ok((plan.name.clone(), door))
+    }
+
+    fn pipeline(
+        &mut self,
+        plan: &PipelinePlan,
+        sinks: &HashMap<Text, SinkDoor>,
+        budget: &Arc<Budget>,
+    ) -> Result<Opened, Fault> {
+        let clock = &self.options.clock;
+        let (steps, stages, limits) = self.steps(plan)?;
+        let position = self.store.position(&plan.name, &plan.source.id)?;
+        let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
+        let counters = Arc::new(Counters::default());
+        let life = self.life.part();
+        let context = SourceContext {
+            pipeline: plan.name.clone(),
+            id: plan.source.id.clone(),
+            clock: clock.clone(),
+            position,
+            progress: progress.clone(),
+            once: self.options.once,
+        };
+        let source = plan.source.settings.open(context.clone())?;
+        let inputs = plan.sinks.iter().map(|name| {
+            let door = sinks.get(name).ok_or_else(|| {
+                Fault::stop(
+                    FaultKind::Write,
+                    format!("cannot open pipeline `{}`: there is no sink `{name}`", plan.name),
+                )
+            })?;
+            let (gate, input) = (door.gate.clone(), door.input.clone());
+            Ok(SinkInput::new(&door.component, gate, input, counters.clone(), life.clone()))
+        });
+        let (settler, ends) = async_channel::unbounded();
+        let ledger = Arc::new(Ledger {
+            pipeline: plan.name.clone(),
+            source_id: plan.source.id.clone(),
+            ahead: Ahead::default(),
+            flights: Default::default(),
+            counters: counters.clone(),
+            progress,
+            store: self.store.clone(),
+        });
+        let running = Arc::new(Running {
+            name: plan.name.clone(),
+            ledger,
+            steps,
+            stages,
+            sinks: inputs.collect::<Result<_, Fault>>()?,
+            budget: budget.for_pipeline(),
+            counters,
+            settler,
+            clock: clock.clone(),
+            life,
+        });
+        Ok(Opened { running, ends, settings: plan.source.settings.clone(), source, context, limits })
+    }
+
+    /// Opens a pipeline's steps. Answers with them their stages, and how many of them are a `limit`.
+    fn steps(&self, plan: &PipelinePlan) -> Result<(Vec<Arc<RunningStep>>, Vec<Stage>, usize), Fault> {
+        let (mut steps, mut stages, mut limits) = (Vec::new(), Vec::new(), 0);
+        for (number, step) in plan.steps.iter().enumerate() {
+            let context = StepContext {
+                pipeline: plan.name.clone(),
+                id: step.id.clone(),
+                clock: self.options.clock.clone(),
+                clients: self.plan.clients.clone(),
+                store: self.store.clone(),
+            };
+            let work = match step.settings.open(&context, limits)? {
+                Step::Transform(transform) => StepWork::Transform(transform),
+                Step::Fetch(fetch) => {
+                    stages.push(Stage::new(number, fetch, step.retry, step.workers));
+                    StepWork::Fetch(stages.len() - 1)
+                }
+            };
+            limits += usize::from(step.settings.is_limit());
+            steps.push(Arc::new(RunningStep { id: step.id.clone(), when: step.when.clone(), work }));
+        }
+        Ok((steps, stages, limits))
+    }
+}
+
+impl Opened {
+    fn handle(&self) -> Handle {
+        Handle {
+            name: self.running.name.clone(),
+            counters: self.running.counters.clone(),
+            life: self.running.life.clone(),
+            running: Arc::downgrade(&self.running),
+        }
+    }
+
+    fn start(self, tasks: &mut Tasks, life: &Life) {
+        let Self { running, ends, settings, source, context, limits } = self;
+        tasks.settlers.push(runtime::spawn(settle(running.ledger.clone(), ends, life.clone())));
+        tasks.pipelines.push(runtime::spawn(async move {
+            let life = running.life.clone();
+            life.unless_over(run(running, settings, source, context, limits)).await;
+        }));
+    }
+}
+
+/// Runs a pipeline to its end: the source first, then one stage after the other.
+async fn run(
+    running: Arc<Running>,
+    settings: Arc<dyn SourceSettings>,
+    source: Box<dyn Source>,
+    context: SourceContext,
+    limits: usize,
+) {
+    let start_worker = |stage: usize| {
+        let running = running.clone();
+        runtime::spawn(async move {
+            let life = running.life.clone();
+            life.unless_over(work(running, stage)).await;
+        })
+    };
+    let stages = running.stages.iter().enumerate();
+    let workers: Vec<Vec<_>> =
+        stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
+    produce(&running, settings.as_ref(), source, context, limits).await;
+    for (stage, workers) in running.stages.iter().zip(workers) {
+        stage.close();
+        for worker in workers {
+            join(worker, &running.name).await;
+        }
+    }
+}
+
+/// Tasks by the order in which they end.
+#[derive(Default)]
+struct Tasks {
+    pipelines: Vec<Task<()>>,
+    sinks: Vec<OpenedSink>,
+    settlers: Vec<Task<()>>,
+}
+
+struct OpenedSink {
+    sink: Arc<RunningSink>,
+    output: Receiver<Delivery>,
+    workers: usize,
+}
+
+impl OpenedSink {
+    /// Starts the sink; the task ends when every pipeline that feeds it is done.
+    fn start(self) -> Task<()> {
+        let Self { sink, output, workers } = self;
+        runtime::spawn(async move {
+            let life = sink.life.clone();
+            let start_worker = |_| {
+                let (life, sink, output) = (life.clone(), sink.clone(), output.clone());
+                runtime::spawn(async move {
+                    life.unless_over(deliver(sink, output)).await;
+                })
+            };
+            let workers: Vec<_> = (0..workers).map(start_worker).collect();
+            drop(output);
+            for worker in workers {
+                join(worker, &sink.name).await;
+            }
+            if let Some(Err(fault)) = life.unless_over(sink.sink.close()).await {
+                log::error!(sink = &*sink.name, fault:% = fault; "sink not closed well");
+            }
+        })
+    }
+}
+
+impl Tasks {
+    /// Waits for all tasks, one layer after the other, and lets go of `done` at the end.
+    fn supervise(self, done: Sender<()>) {
+        let sinks: Vec<_> = self.sinks.into_iter().map(OpenedSink::start).collect();
+        runtime::spawn(async move {
+            for task in self.pipelines.into_iter().chain(sinks).chain(self.settlers) {
+                join(task, "engine").await;
+            }
+            drop(done);
+        });
+    }
+}
+
+/// Waits for a task. Components' panics are caught where they are called, so one that comes here is a bug of the
+/// engine; the items that the task held are abandoned.
+async fn join(task: Task<()>, name: &str) {
+    if let Err(panic) = task.join().await {
+        log::error!(task = name, panic = &*panic.0; "a task of the engine panicked; its items come again");
+    }
+}

@@ -1,0 +1,28 @@
+//! The engine: produce, work, deliver, retry, park, drain.
+//!
+//! An item's way: [`produce`] asks the source and starts it; [`walk`] takes it through the steps, up to a [`stage`],
+//! whose workers call the network and walk on; [`deliver`] writes it to its sinks; [`ack`] carries the outcome back,
+//! and [`settle`] commits it and moves the source's position.
+
+mod ack;
+mod backoff;
+mod budget;
+mod compute;
+mod counters;
+mod deliver;
+mod engine;
+mod flights;
+mod hosts;
+mod life;
+mod parcel;
+mod plan;
+mod produce;
+mod running;
+mod settle;
+mod stage;
+mod walk;
+
+pub use counters::Counts;
+pub use engine::{Engine, Options, PipelineStatus, SINK_CHANNEL};
+pub use plan::{PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+pub use stage::CHANNEL as STAGE_CHANNEL;

@@ -1,0 +1,40 @@
+//! An item on its way, with what the engine carries for it.
+
+use super::ack::Ack;
+use super::backoff::Tries;
+use super::budget::Charge;
+use crate::model::Item;
+
+/// An item on its way: what must not be lost (the ack), and what it holds (the charge).
+pub(super) struct Parcel {
+    pub(super) item: Item,
+    pub(super) ack: Ack,
+    pub(super) charge: Charge,
+    /// What its value takes in memory, for batches.
+    pub(super) size: usize,
+    /// The tries at the component that has the item now.
+    pub(super) tries: Tries,
+}
+
+impl Parcel {
+    /// A parcel that holds what its charge says.
+    pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
+        let size = charge.bytes();
+        Self { item, ack, charge, size, tries: Tries::default() }
+    }
+
+    /// Puts what a component made of the item in its place.
+    pub(super) fn replace(&mut self, item: Item) {
+        if !item.value.is_same(&self.item.value) {
+            self.size = item.value.size_in_memory();
+            self.charge.set(self.size);
+        }
+        self.item = item;
+    }
+
+    /// Another parcel with the same item, for one more sink. Its memory is counted once.
+    pub(super) fn share(&self) -> Self {
+        let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.also(0));
+        Self { item, ack, charge, size: self.size, tries: Tries::default() }
+    }
+}

@@ -1,0 +1,60 @@
+//! What the engine is asked to run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::component::{BatchLimits, Clients, Retry, SinkSettings, SourceSettings, StepSettings};
+use crate::expr::Filter;
+use crate::model::{Size, Text};
+
+/// Everything that one process runs. Names in it are known to be good.
+#[derive(Clone)]
+pub struct Plan {
+    pub pipelines: Vec<PipelinePlan>,
+    /// Every sink that a pipeline names, once.
+    pub sinks: Vec<SinkPlan>,
+    pub clients: Clients,
+    /// The budget for values in memory.
+    pub memory: Size,
+    /// How long a stop lets the channels run dry.
+    pub drain: Duration,
+}
+
+#[derive(Clone)]
+pub struct PipelinePlan {
+    pub name: Text,
+    pub source: SourcePlan,
+    pub steps: Vec<StepPlan>,
+    /// Names of sinks; none means that the items are discarded.
+    pub sinks: Vec<Text>,
+}
+
+#[derive(Clone)]
+pub struct SourcePlan {
+    /// What the source's state belongs to, such as `every` or `lines-2`.
+    pub id: Text,
+    pub settings: Arc<dyn SourceSettings>,
+}
+
+#[derive(Clone)]
+pub struct StepPlan {
+    pub id: Text,
+    pub settings: Arc<dyn StepSettings>,
+    /// An item for which this is false passes the step by.
+    pub when: Option<Filter>,
+    pub retry: Retry,
+    /// How many items the step's stage works on at once; only a network step has a stage.
+    pub workers: usize,
+}
+
+#[derive(Clone)]
+pub struct SinkPlan {
+    pub name: Text,
+    pub settings: Arc<dyn SinkSettings>,
+    /// An item for which this is false is left to the other sinks.
+    pub when: Option<Filter>,
+    pub batch: BatchLimits,
+    pub retry: Retry,
+    /// How many batches are written at once.
+    pub workers: usize,
+}

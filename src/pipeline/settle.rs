@@ -1,0 +1,205 @@
+//! The settler: turns the ends of items into commits, and moves the source's position over settled items alone.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_channel::Receiver;
+use event_listener::Event;
+
+use super::ack::{Branch, End, Ended};
+use super::counters::Counters;
+use super::flights::Flights;
+use super::life::Life;
+use crate::component::{Position, Progress, Reason};
+use crate::model::{Fault, Outcome, Text};
+use crate::store::{Change, Store};
+
+/// How many ends one commit joins at most.
+const GROUP: usize = 4096;
+
+/// A source runs at most this many items ahead of its oldest unsettled one.
+const AHEAD: usize = 10_000;
+
+/// What is known of the items of one pipeline that are in flight.
+pub(super) struct Ledger {
+    pub(super) pipeline: Text,
+    pub(super) source_id: Text,
+    pub(super) ahead: Ahead,
+    pub(super) flights: Flights,
+    pub(super) counters: Arc<Counters>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) store: Store,
+}
+
+/// The source's items that have not all settled, in the order in which it made them.
+#[derive(Default)]
+pub(super) struct Ahead {
+    state: Mutex<AheadState>,
+    moved: Event,
+}
+
+#[derive(Default)]
+struct AheadState {
+    /// The sequence number of the first slot.
+    first: u64,
+    slots: VecDeque<Slot>,
+    /// Whether an item was abandoned: the position then stays before it, and the source must be opened anew.
+    abandoned: bool,
+}
+
+struct Slot {
+    position: Option<Position>,
+    ended: bool,
+}
+
+impl Ahead {
+    /// Notes an item that the source made, and answers its sequence number.
+    pub(super) fn produced(&self, position: Option<Position>) -> u64 {
+        let mut state = self.state();
+        state.slots.push_back(Slot { position, ended: false });
+        state.first + state.slots.len() as u64 - 1
+    }
+
+    /// Waits until the source may make one more item.
+    pub(super) async fn room(&self) {
+        loop {
+            if self.state().slots.len() < AHEAD {
+                return;
+            }
+            let moved = self.moved.listen();
+            if self.state().slots.len() < AHEAD {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    pub(super) fn has_abandoned(&self) -> bool {
+        self.state().abandoned
+    }
+
+    /// Waits until an item has been abandoned.
+    pub(super) async fn abandoned(&self) {
+        loop {
+            let moved = self.moved.listen();
+            if self.has_abandoned() {
+                return;
+            }
+            moved.await;
+        }
+    }
+
+    /// Forgets everything, for a source that is opened anew. No item of it is in flight.
+    pub(super) fn reset(&self) {
+        let mut state = self.state();
+        state.first += state.slots.len() as u64;
+        state.slots.clear();
+        state.abandoned = false;
+    }
+
+    /// Notes how items ended, and answers the newest position that has only settled items behind it, if it moved.
+    fn ended(&self, ends: &[(u64, Outcome)]) -> Option<Position> {
+        let mut state = self.state();
+        for (sequence, outcome) in ends {
+            if outcome.is_settled() {
+                let place = usize::try_from(sequence - state.first).expect("at most AHEAD items are unsettled");
+                state.slots[place].ended = true;
+            } else {
+                state.abandoned = true;
+            }
+        }
+        let mut position = None;
+        while state.slots.front().is_some_and(|slot| slot.ended) {
+            let slot = state.slots.pop_front().expect("the front was just looked at");
+            state.first += 1;
+            position = slot.position.or(position);
+        }
+        drop(state);
+        self.moved.notify(usize::MAX);
+        position
+    }
+
+    fn state(&self) -> MutexGuard<'_, AheadState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Commits what items leave behind as they end, until nobody can end any more.
+///
+/// A commit that fails ends the process: the next start recovers.
+pub(super) async fn settle(ledger: Arc<Ledger>, ends: Receiver<Ended>, life: Life) {
+    while let Ok(first) = ends.recv().await {
+        let mut group = vec![first];
+        while group.len() < GROUP
+            && let Ok(next) = ends.try_recv()
+        {
+            group.push(next);
+        }
+        if let Err(fault) = settle_group(&ledger, group).await {
+            life.fail(fault);
+            return;
+        }
+    }
+}
+
+async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
+    let mut changes = Vec::new();
+    let mut roots = Vec::new();
+    let mut branches = Vec::new();
+    for Ended { outcome, end } in group {
+        match end {
+            End::Root(sequence) => roots.push((sequence, outcome)),
+            End::Branch(mut branch) => {
+                if outcome.is_settled() {
+                    changes.append(&mut branch.changes);
+                }
+                branches.push((outcome, branch));
+            }
+        }
+    }
+    let position = ledger.ahead.ended(&roots);
+    if let Some(Position(position)) = &position {
+        let (pipeline, component) = (ledger.pipeline.clone(), ledger.source_id.clone());
+        changes.push(Change::Position { pipeline, component, position: position.clone() });
+    }
+    if !changes.is_empty() {
+        ledger.store.commit(changes).await?;
+    }
+    for (outcome, Branch { parent, flight, .. }) in branches {
+        if let Some(flight) = flight {
+            let sharers = ledger.flights.end(&flight, outcome);
+            ledger.counters.filtered(Reason::Duplicate, sharers);
+        }
+        parent.settle(outcome);
+    }
+    for (_, outcome) in &roots {
+        if !outcome.is_settled() {
+            ledger.counters.abandoned();
+        }
+    }
+    ledger.counters.settled(roots.len());
+    ledger.progress.ended(roots.len(), position);
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Value;
+
+    #[test]
+    fn the_position_moves_only_over_settled_items() {
+        let ahead = Ahead::default();
+        for place in 0..4 {
+            ahead.produced(Some(Position(Value::from(place))));
+        }
+        let position = |ends: &[(u64, Outcome)]| ahead.ended(ends).map(|Position(value)| value.as_i64().unwrap());
+        assert_eq!(position(&[(1, Outcome::Delivered)]), None);
+        assert_eq!(position(&[(0, Outcome::Rejected)]), Some(1));
+        assert_eq!(position(&[(2, Outcome::Abandoned), (3, Outcome::Delivered)]), None);
+        assert!(ahead.has_abandoned());
+        ahead.reset();
+        assert_eq!(ahead.produced(None), 4);
+        assert!(!ahead.has_abandoned());
+    }
+}

@@ -1,0 +1,326 @@
+//! A stage: the bounded queue before a network step, and the workers that take from it.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_channel::{Receiver, Sender};
+use event_listener::Event;
+
+use super::backoff::Tries;
+use super::budget::ReplyCharge;
+use super::compute::panicked;
+use super::hosts::{Hosts, Job};
+use super::parcel::Parcel;
+use super::running::Running;
+use crate::component::{Fetch, Meter, Outputs, Retry};
+use crate::model::{FaultKind, Text, Verdict};
+use crate::runtime;
+
+/// How many items the channel before a stage holds.
+pub const CHANNEL: usize = 256;
+
+/// How far a stage looks ahead in its channel for items of other hosts, in items for each worker.
+const LOOK_AHEAD: usize = 4;
+
+/// A call that a host has not answered for this long, and that never answered before, gets a stand-in.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+pub(super) struct Stage {
+    /// The number of its step in the pipeline.
+    pub(super) step: usize,
+    fetch: Arc<dyn Fetch>,
+    retry: Retry,
+    workers: usize,
+    input: Sender<Parcel>,
+    output: Receiver<Parcel>,
+    hosts: Mutex<Hosts>,
+    /// An item may have become ready, or the last one may have ended.
+    changed: Event,
+    /// Items that workers have in hand.
+    in_hand: AtomicUsize,
+}
+
+impl Stage {
+    pub(super) fn new(step: usize, fetch: Arc<dyn Fetch>, retry: Retry, workers: usize) -> Self {
+        let (input, output) = async_channel::bounded(CHANNEL);
+        Self {
+            step,
+            fetch,
+            retry,
+            workers,
+            input,
+            output,
+            hosts: Mutex::new(Hosts::new(workers)),
+            changed: Event::new(),
+            in_hand: AtomicUsize::new(0),
+        }
+    }
+
+    /// Puts an item into the stage's channel, once there is room.
+    pub(super) async fn put(&self, parcel: Parcel) {
+        // It is closed only when nothing can be put any more, or at a stop: then dropping it abandons the item.
+        let _ = self.input.send(parcel).await;
+    }
+
+    /// No more items will be put; the workers end once all are done.
+    pub(super) fn close(&self) {
+        self.input.close();
+        self.changed.notify(usize::MAX);
+    }
+
+    pub(super) fn workers(&self) -> usize {
+        self.workers
+    }
+
+    /// Items that wait here, for the status.
+    pub(super) fn depth(&self) -> usize {
+        self.output.len() + self.hosts().held()
+    }
+
+    /// The next item to work on; nothing once the stage is closed and empty.
+    async fn take(&self, pipeline: &Running) -> Option<Job> {
+        loop {
+            if let Some(job) = self.try_take(pipeline) {
+                return Some(job);
+            }
+            let changed = self.changed.listen();
+            if let Some(job) = self.try_take(pipeline) {
+                return Some(job);
+            }
+            if self.is_over() {
+                self.changed.notify(usize::MAX);
+                return None;
+            }
+            self.wait(pipeline, changed).await;
+        }
+    }
+
+    fn try_take(&self, pipeline: &Running) -> Option<Job> {
+        let now = pipeline.clock.instant();
+        let mut hosts = self.hosts();
+        if pipeline.life.is_stopping() {
+            // What would have to wait is not waited for.
+            let waiting = if hosts.next_time().is_some() { hosts.drain() } else { Vec::new() };
+            drop(waiting);
+        }
+        while hosts.held() < self.workers * LOOK_AHEAD
+            && let Ok(parcel) = self.output.try_recv()
+        {
+            hosts.add(self.host_of(&parcel), parcel, now);
+        }
+        let mut job = hosts.take(now);
+        // Everything at hand waits for its host: look further for items of others.
+        while job.is_none()
+            && let Ok(parcel) = self.output.try_recv()
+        {
+            hosts.add(self.host_of(&parcel), parcel, now);
+            job = hosts.take(now);
+        }
+        if job.is_some() {
+            self.in_hand.fetch_add(1, Ordering::AcqRel);
+            if !hosts.is_empty() {
+                // Whoever is idle shall look after what is left, and after its times.
+                self.changed.notify(1);
+            }
+        }
+        job
+    }
+
+    fn is_over(&self) -> bool {
+        self.input.is_closed()
+            && self.output.is_empty()
+            && self.hosts().is_empty()
+            && self.in_hand.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until something may be ready.
+    async fn wait(&self, pipeline: &Running, changed: event_listener::EventListener) {
+        let next_time = self.hosts().next_time();
+        let time = async {
+            match next_time {
+                Some(time) => pipeline.clock.sleep_until(time).await,
+                None => std::future::pending().await,
+            }
+        };
+        let arrival = async {
+            match self.output.recv().await {
+                Ok(parcel) => {
+                    self.hosts().add(self.host_of(&parcel), parcel, pipeline.clock.instant());
+                }
+                Err(_) => std::future::pending().await,
+            }
+        };
+        runtime::race(runtime::race(arrival, changed), time).await;
+    }
+
+    fn host_of(&self, parcel: &Parcel) -> Text {
+        self.fetch.host(&parcel.item).unwrap_or_else(|| Text::from(""))
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, Hosts> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Works on the stage's items until it is closed and empty. One of [`Stage::workers`] such tasks.
+pub(super) async fn work(pipeline: Arc<Running>, stage: usize) {
+    let stage = &pipeline.stages[stage];
+    if stage.workers == 1 {
+        stage.work_in_order(&pipeline).await;
+        return;
+    }
+    while let Some(job) = stage.take(&pipeline).await {
+        if job.proven {
+            stage.call(&pipeline, job).await;
+        } else {
+            stage.call_unproven(&pipeline, job).await;
+        }
+    }
+}
+
+impl Stage {
+    /// With one worker, order comes first: it waits with its item.
+    async fn work_in_order(&self, pipeline: &Running) {
+        while let Ok(mut parcel) = self.output.recv().await {
+            let _in_hand = InHand::taken(self);
+            loop {
+                match self.fetch(pipeline, parcel).await {
+                    Called::Done(outputs, parcel) => {
+                        pipeline.pass_on(parcel, outputs, self.step).await;
+                        break;
+                    }
+                    Called::Again { parcel: again, when, .. } => {
+                        if !pipeline.life.sleep_until(&pipeline.clock, when).await {
+                            break;
+                        }
+                        parcel = again;
+                    }
+                    Called::Over { .. } => break,
+                }
+            }
+        }
+    }
+
+    /// Calls a host that may be dead. Once that takes long, the worker goes on with other items beside it, so
+    /// that dead hosts take no workers from the living.
+    async fn call_unproven(&self, pipeline: &Running, job: Job) {
+        let mut call = std::pin::pin!(self.call(pipeline, job));
+        if pipeline.clock.timeout(PATIENCE, &mut call).await.is_some() {
+            return;
+        }
+        let ended = Event::new();
+        let is_over = AtomicBool::new(false);
+        let overdue = async {
+            call.await;
+            is_over.store(true, Ordering::Release);
+            ended.notify(usize::MAX);
+        };
+        let stand_in = async {
+            while !is_over.load(Ordering::Acquire) {
+                let listener = ended.listen();
+                if is_over.load(Ordering::Acquire) {
+                    return;
+                }
+                let ended = async {
+                    listener.await;
+                    None
+                };
+                let Some(job) = runtime::race(self.take(pipeline), ended).await else { return };
+                self.call(pipeline, job).await;
+            }
+        };
+        runtime::both(overdue, stand_in).await;
+    }
+
+    async fn call(&self, pipeline: &Running, job: Job) {
+        let _in_hand = InHand(self);
+        let host = job.host;
+        let called = self.fetch(pipeline, job.parcel).await;
+        let now = pipeline.clock.instant();
+        match called {
+            Called::Done(outputs, parcel) => {
+                self.hosts().succeeded(&host, now);
+                self.changed.notify(1);
+                pipeline.pass_on(parcel, outputs, self.step).await;
+            }
+            Called::Again { parcel, when, tried: false } => self.hosts().hold_back(&host, parcel, when, now),
+            Called::Again { parcel, when, tried: true } => {
+                let mut hosts = self.hosts();
+                hosts.failed(&host, now);
+                hosts.park(host, parcel, when);
+            }
+            Called::Over { answered: true } => self.hosts().succeeded(&host, now),
+            Called::Over { answered: false } => self.hosts().failed(&host, now),
+        }
+    }
+
+    /// Makes one call, and decides what comes of it.
+    async fn fetch(&self, pipeline: &Running, mut parcel: Parcel) -> Called {
+        let reply = ReplyCharge::beside(&parcel.charge);
+        let meter = Meter::new(reply.clone());
+        let fetched = runtime::catch_panic(self.fetch.fetch(&parcel.item, &meter)).await;
+        parcel.charge.absorb(reply.take());
+        let now = pipeline.clock.instant();
+        let fault = match fetched {
+            Ok(Ok(outputs)) => {
+                parcel.tries = Tries::default();
+                return Called::Done(outputs, parcel);
+            }
+            Ok(Err(fault)) => fault,
+            Err(panic) => panicked(&panic),
+        };
+        let step = &pipeline.steps[self.step].id;
+        match fault.verdict {
+            Verdict::NotBefore(when) => return Called::Again { parcel, when, tried: false },
+            Verdict::Retry { not_before } | Verdict::RetryItem { not_before } => {
+                parcel.tries.tried(now);
+                if let Some(when) = parcel.tries.next(&self.retry, now, not_before) {
+                    pipeline.counters.retried(1);
+                    log::debug!(pipeline = &*pipeline.name, component = &**step, trace:% = parcel.item.trace(),
+                        tries = parcel.tries.count, fault:% = fault; "item will be tried again");
+                    return Called::Again { parcel, when, tried: true };
+                }
+            }
+            Verdict::Reject | Verdict::Stop => parcel.tries.tried(now),
+        }
+        pipeline.give_up(parcel, step, &fault);
+        Called::Over { answered: fault.kind == FaultKind::Status && fault.verdict == Verdict::Reject }
+    }
+}
+
+/// What came of one call.
+enum Called {
+    Done(Outputs, Parcel),
+    Again {
+        parcel: Parcel,
+        when: Instant,
+        /// Whether the host was called at all.
+        tried: bool,
+    },
+    /// The item was given up.
+    Over {
+        /// Whether the host gave an answer, if not one to go on with.
+        answered: bool,
+    },
+}
+
+/// A worker's hold on its item: given back however the call ends.
+struct InHand<'a>(&'a Stage);
+
+impl<'a> InHand<'a> {
+    /// For an item that did not come from [`Stage::take`], which counts it already.
+    fn taken(stage: &'a Stage) -> Self {
+        stage.in_hand.fetch_add(1, Ordering::AcqRel);
+        Self(stage)
+    }
+}
+
+impl Drop for InHand<'_> {
+    fn drop(&mut self) {
+        self.0.in_hand.fetch_sub(1, Ordering::AcqRel);
+        if self.0.input.is_closed() {
+            self.0.changed.notify(usize::MAX);
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! How an item walks through the steps of its pipeline, up to the next stage or to the sinks.
+
+use std::iter::Enumerate;
+use std::vec::IntoIter;
+
+use super::compute::{compute, lets_in};
+use super::flights::Begun;
+use super::parcel::Parcel;
+use super::running::{Running, RunningStep, StepWork};
+use crate::component::{FilterFault, Mark, MarkKind, Outputs, Reason, TransformScope};
+use crate::model::{Fault, Item, Outcome, Value};
+use crate::store::Change;
+
+/// An item, and the number of the step that it enters next.
+type Onward = (Parcel, usize);
+
+/// An item whose children are handed on one at a time, each all the way, before the next is made.
+struct Family {
+    parent: Parcel,
+    children: Enumerate<IntoIter<Value>>,
+    /// The step that the children enter.
+    next_step: usize,
+}
+
+impl Running {
+    /// Takes an item through the steps, from number `step` on. Waits where the channels ahead are full.
+    pub(super) async fn advance(&self, parcel: Parcel, step: usize) {
+        self.walk(Some((parcel, step)), Vec::new()).await;
+    }
+
+    /// Takes on what step number `step` made of an item. The parcel is the item as it entered that step.
+    pub(super) async fn pass_on(&self, parcel: Parcel, outputs: Outputs, step: usize) {
+        let mut families = Vec::new();
+        let onward = self.take_outputs(parcel, outputs, step, &mut families);
+        self.walk(onward, families).await;
+    }
+
+    async fn walk(&self, mut onward: Option<Onward>, mut families: Vec<Family>) {
+        loop {
+            while let Some((parcel, step)) = onward {
+                onward = self.enter(parcel, step, &mut families).await;
+            }
+            let Some(family) = families.last_mut() else { return };
+            if let Some((index, value)) = family.children.next() {
+                let item = family.parent.item.child(index as u64, value);
+                let charge = family.parent.charge.room_for(item.value.size_in_memory()).await;
+                onward = Some((Parcel::new(item, family.parent.ack.share(), charge), family.next_step));
+            } else if let Some(family) = families.pop() {
+                family.parent.ack.settle(Outcome::Filtered);
+            }
+        }
+    }
+
+    /// Answers where the item goes from step number `step`, unless it is handed over, has children or ends here.
+    async fn enter(&self, parcel: Parcel, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
+        let Some(running) = self.steps.get(step) else {
+            self.hand_to_sinks(parcel).await;
+            return None;
+        };
+        match compute(&self.clock, running, &parcel.item, apply).await {
+            Ok(Applied::Outputs(outputs)) => self.take_outputs(parcel, outputs, step, families),
+            Ok(Applied::Stage(stage)) => {
+                self.stages[stage].put(parcel).await;
+                None
+            }
+            Err(fault) => {
+                self.give_up(parcel, &running.id, &fault);
+                None
+            }
+        }
+    }
+
+    fn take_outputs(
+        &self,
+        mut parcel: Parcel,
+        outputs: Outputs,
+        step: usize,
+        families: &mut Vec<Family>,
+    ) -> Option<Onward> {
+        match outputs {
+            Outputs::Filtered(reason) => {
+                self.filter(parcel.ack, reason);
+                None
+            }
+            Outputs::One(item) => {
+                parcel.replace(item);
+                Some((parcel, step + 1))
+            }
+            Outputs::Marked(item, mark) => {
+                parcel.replace(item);
+                self.leave_mark(parcel, mark).map(|parcel| (parcel, step + 1))
+            }
+            Outputs::Many(item, values) => {
+                parcel.charge.set(values.iter().map(Value::size_in_memory).sum());
+                parcel.item = item;
+                families.push(Family { parent: parcel, children: values.into_iter().enumerate(), next_step: step + 1 });
+                None
+            }
+        }
+    }
+
+    /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles.
+    fn leave_mark(&self, parcel: Parcel, mark: Mark) -> Option<Parcel> {
+        let flights = &self.ledger.flights;
+        let (flight, ack) = match flights.begin(&mark, parcel.ack) {
+            Begun::Shares => return None,
+            Begun::Differs(flight, ack) => (flight, ack),
+            Begun::First(flight, ack) => match self.is_known(&mark) {
+                Ok(None) => (flight, ack),
+                Ok(Some(reason)) => {
+                    self.counters.filtered(reason, flights.end(&flight, Outcome::Filtered));
+                    self.filter(ack, reason);
+                    return None;
+                }
+                Err(fault) => {
+                    flights.end(&flight, Outcome::Abandoned);
+                    self.stop(&mark.component, &fault);
+                    return None;
+                }
+            },
+        };
+        Some(Parcel { ack: ack.branch(vec![change(mark)], Some(flight)), ..parcel })
+    }
+
+    /// Why the mark would filter the item, if the store has it.
+    fn is_known(&self, mark: &Mark) -> Result<Option<Reason>, Fault> {
+        Ok(match mark.kind {
+            MarkKind::Seen { .. } => {
+                self.ledger.store.is_seen(&mark.pipeline, &mark.component, &mark.key)?.then_some(Reason::Seen)
+            }
+            MarkKind::Last { digest } => {
+                let last = self.ledger.store.last_digest(&mark.pipeline, &mark.component, &mark.key)?;
+                (last == Some(digest)).then_some(Reason::Unchanged)
+            }
+        })
+    }
+}
+
+/// What became of an item that entered a step.
+enum Applied {
+    Outputs(Outputs),
+    /// The step needs the network: the item goes to the stage of this number.
+    Stage(usize),
+}
+
+fn apply(step: &RunningStep, item: &Item, scope: TransformScope) -> Result<Applied, FilterFault> {
+    if !lets_in(step.when.as_ref(), item, scope)? {
+        return Ok(Applied::Outputs(Outputs::One(item.clone())));
+    }
+    match &step.work {
+        StepWork::Transform(transform) => transform.apply(item, &scope).map(Applied::Outputs),
+        StepWork::Fetch(stage) => Ok(Applied::Stage(*stage)),
+    }
+}
+
+fn change(mark: Mark) -> Change {
+    let Mark { pipeline, component, key, kind } = mark;
+    match kind {
+        MarkKind::Seen { until } => Change::Seen { pipeline, component, key, until },
+        MarkKind::Last { digest } => Change::Last { pipeline, component, key, digest },
+    }
+}

@@ -1,0 +1,299 @@
+//! The only file that names the async runtime: tasks, time, blocking work, sockets and signals.
+//!
+//! async-std is discontinued upstream; everything else in gatherd speaks to this module, so that another
+//! executor can take its place by changing one file.
+
+mod group_thread;
+
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_lite::FutureExt;
+use jiff::{SignedDuration, Timestamp};
+
+pub use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
+pub use async_std::os::unix::net::{UnixListener, UnixStream};
+pub use group_thread::{GroupThread, GroupWork};
+
+/// Sets the number of executor threads. Only the first call before the first task has an effect.
+pub fn set_threads(threads: usize) {
+    let config = async_global_executor::GlobalExecutorConfig::default()
+        .with_min_threads(threads)
+        .with_max_threads(threads)
+        .with_thread_name_fn(|| "gatherd".to_owned());
+    async_global_executor::init_with_config(config);
+}
+
+/// Runs a future on the calling thread until it is done, while tasks turn on the executor's threads.
+pub fn block_on<T>(future: impl Future<Output = T>) -> T {
+    async_std::task::block_on(future)
+}
+
+/// A running task. Dropping it lets the task go on; see [`Task::join`] and [`Task::cancel`].
+pub struct Task<T>(async_std::task::JoinHandle<Result<T, Panic>>);
+
+/// The message of a panic that ended a task or a call.
+#[derive(Clone, Debug)]
+pub struct Panic(pub String);
+
+impl From<Box<dyn Any + Send>> for Panic {
+    fn from(payload: Box<dyn Any + Send>) -> Self {
+        let text = payload.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        Panic(text.or_else(|| payload.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no message".to_owned()))
+    }
+}
+
+/// Starts a task on the executor. Its panic is caught, and is what [`Task::join`] answers.
+pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
+    Task(async_std::task::spawn(catch_panic(future)))
+}
+
+impl<T> Task<T> {
+    pub async fn join(self) -> Result<T, Panic> {
+        self.0.await
+    }
+
+    /// Stops the task at its next await, and waits until it is gone.
+    pub async fn cancel(self) {
+        self.0.cancel().await;
+    }
+}
+
+/// Turns a panic inside `future` into an error.
+pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
+    AssertUnwindSafe(future).catch_unwind().await.map_err(Panic::from)
+}
+
+/// Runs work that blocks (files, a long computation) on a thread made for it. A hop costs about 40 us: never
+/// one an item.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panic> {
+    let caught = async_std::task::spawn_blocking(|| std::panic::catch_unwind(AssertUnwindSafe(work)));
+    caught.await.map_err(Panic::from)
+}
+
+/// Lets other tasks have a turn.
+pub async fn yield_now() {
+    async_std::task::yield_now().await;
+}
+
+/// `first` or `second`, whichever is done first; the other is dropped.
+pub async fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = T>) -> T {
+    first.or(second).await
+}
+
+/// Both results, once both are there.
+pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
+    futures_lite::future::zip(first, second).await
+}
+
+/// Where time comes from: the machine, or in tests a hand that turns it.
+#[derive(Clone, Debug, Default)]
+pub struct Clock {
+    turned: Option<Arc<Mutex<TurnedByHand>>>,
+}
+
+#[derive(Debug)]
+struct TurnedByHand {
+    start: Instant,
+    start_timestamp: Timestamp,
+    elapsed: Duration,
+    /// Sleepers by the time at which they wake, numbered so that equal times do not collide.
+    sleepers: BTreeMap<(Duration, u64), Waker>,
+    next_number: u64,
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self::default()
+    }
+
+    /// A clock that stands still until [`Clock::advance`] turns it.
+    pub fn turned_by_hand(start: Timestamp) -> Self {
+        let turned = TurnedByHand {
+            start: Instant::now(),
+            start_timestamp: start,
+            elapsed: Duration::ZERO,
+            sleepers: BTreeMap::new(),
+            next_number: 0,
+        };
+        Self { turned: Some(Arc::new(Mutex::new(turned))) }
+    }
+
+    /// Monotonic: for delays and limits.
+    pub fn instant(&self) -> Instant {
+        match &self.turned {
+            None => Instant::now(),
+            Some(turned) => {
+                let turned = lock(turned);
+                turned.start + turned.elapsed
+            }
+        }
+    }
+
+    /// The time of day.
+    pub fn timestamp(&self) -> Timestamp {
+        match &self.turned {
+            None => Timestamp::now(),
+            Some(turned) => {
+                let turned = lock(turned);
+                turned.start_timestamp.saturating_add(turned.elapsed).expect("a duration is no calendar span")
+            }
+        }
+    }
+
+    pub async fn sleep(&self, duration: Duration) {
+        // Far enough to mean for ever, near enough not to overflow an `Instant`.
+        const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
+        self.sleep_until(self.instant() + duration.min(FOR_EVER)).await;
+    }
+
+    pub async fn sleep_until(&self, when: Instant) {
+        match &self.turned {
+            None => async_std::task::sleep(when.saturating_duration_since(Instant::now())).await,
+            Some(turned) => {
+                let at = when.saturating_duration_since(lock(turned).start);
+                HandTurnedSleep { turned: turned.clone(), at, number: None }.await;
+            }
+        }
+    }
+
+    /// The future's result, or nothing once `limit` has passed.
+    pub async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
+        race(async { Some(future.await) }, async {
+            self.sleep(limit).await;
+            None
+        })
+        .await
+    }
+
+    /// Turns a clock made by [`Clock::turned_by_hand`], and wakes whom it has passed.
+    pub fn advance(&self, duration: Duration) {
+        let turned = self.turned.as_ref().expect("only tests turn a clock, and they made it to be turned");
+        let mut turned = lock(turned);
+        turned.elapsed += duration;
+        let now = turned.elapsed;
+        let later = turned.sleepers.split_off(&(now, u64::MAX));
+        let woken = std::mem::replace(&mut turned.sleepers, later);
+        drop(turned);
+        woken.into_values().for_each(Waker::wake);
+    }
+
+    /// Moves the time of day of a clock made by [`Clock::turned_by_hand`] while no time passes, as setting a machine's
+    /// clock or waking it from suspension does.
+    pub fn jump(&self, by: SignedDuration) {
+        let turned = self.turned.as_ref().expect("only tests turn a clock, and they made it to be turned");
+        let mut turned = lock(turned);
+        turned.start_timestamp = turned.start_timestamp.saturating_add(by).expect("a duration is no calendar span");
+    }
+
+    /// How long until the next sleeper of a hand-turned clock wakes, if anyone sleeps.
+    pub fn next_sleeper(&self) -> Option<Duration> {
+        let turned = lock(self.turned.as_ref()?);
+        turned.sleepers.keys().next().map(|(at, _)| at.saturating_sub(turned.elapsed))
+    }
+}
+
+struct HandTurnedSleep {
+    turned: Arc<Mutex<TurnedByHand>>,
+    at: Duration,
+    number: Option<u64>,
+}
+
+impl Future for HandTurnedSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        let shared = self.turned.clone();
+        let mut turned = lock(&shared);
+        if turned.elapsed >= self.at {
+            return Poll::Ready(());
+        }
+        let number = *self.number.get_or_insert_with(|| {
+            turned.next_number += 1;
+            turned.next_number
+        });
+        turned.sleepers.insert((self.at, number), context.waker().clone());
+        Poll::Pending
+    }
+}
+
+impl Drop for HandTurnedSleep {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            lock(&self.turned).sleepers.remove(&(self.at, number));
+        }
+    }
+}
+
+/// Locks a mutex whose data stays whole even if a holder panicked.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the process was asked to do from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    /// SIGTERM or SIGINT.
+    Stop,
+    /// SIGHUP.
+    Reload,
+}
+
+/// The signals that reach the process from now on.
+pub struct Signals(async_signal::Signals);
+
+impl Signals {
+    pub fn listen() -> std::io::Result<Self> {
+        use async_signal::Signal as Unix;
+        async_signal::Signals::new([Unix::Term, Unix::Int, Unix::Hup]).map(Self)
+    }
+
+    pub async fn next(&mut self) -> std::io::Result<Signal> {
+        use futures_lite::StreamExt;
+        match self.0.next().await {
+            Some(Ok(async_signal::Signal::Hup)) => Ok(Signal::Reload),
+            Some(Ok(_)) => Ok(Signal::Stop),
+            Some(Err(error)) => Err(error),
+            None => std::future::pending().await,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_in_a_task_is_an_answer() {
+        let answer = block_on(spawn(async { panic!("broken {}", 7) }).join());
+        assert_eq!(answer.map(|()| "done").unwrap_err().0, "broken 7");
+        let answer = block_on(blocking(|| -> u8 { panic!("worse") }));
+        assert_eq!(answer.unwrap_err().0, "worse");
+    }
+
+    #[test]
+    fn a_hand_turned_clock_wakes_sleepers_when_it_passes_them() {
+        let clock = Clock::turned_by_hand(Timestamp::UNIX_EPOCH);
+        let sleeper = spawn({
+            let clock = clock.clone();
+            async move {
+                clock.sleep(Duration::from_secs(60)).await;
+                clock.timestamp()
+            }
+        });
+        while clock.next_sleeper().is_none() {
+            std::thread::yield_now();
+        }
+        clock.advance(Duration::from_secs(59));
+        assert_eq!(clock.next_sleeper(), Some(Duration::from_secs(1)));
+        clock.advance(Duration::from_secs(1));
+        assert_eq!(block_on(sleeper.join()).unwrap().to_string(), "1970-01-01T00:01:00Z");
+    }
+}

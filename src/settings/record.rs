@@ -1,0 +1,81 @@
+//! What the readers asked for: the settings of a table, as its reader knows them.
+
+/// One setting, as the call that read it declares it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    pub key: String,
+    /// What an author may write.
+    pub expects: String,
+    pub about: &'static str,
+    pub presence: Presence,
+    /// As it is written in the config, in TOML on one line; secrets are masked. Nothing if it was left out.
+    pub given: Option<String>,
+    /// It stands beside the component key, not inside.
+    pub is_beside: bool,
+    pub inner: Inner,
+}
+
+/// What holds when the setting is left out.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Presence {
+    Required,
+    Optional,
+    /// This value, in TOML.
+    Default(String),
+}
+
+/// The settings within a setting.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Inner {
+    /// It has none that are known by name.
+    None,
+    Table(Vec<Record>),
+    /// One table an element. While describing there is just one.
+    List(Vec<Vec<Record>>),
+    /// The keys are the author's own.
+    Free,
+}
+
+impl Record {
+    /// How the setting is written in full, defaults included. Nothing if it was left out and has no default.
+    pub fn expanded(&self) -> Option<String> {
+        match (&self.inner, &self.given, &self.presence) {
+            (Inner::Table(inner), Some(_), _) => Some(expanded(inner)),
+            (Inner::List(elements), Some(_), _) => {
+                let elements: Vec<String> = elements.iter().map(|element| expanded(element)).collect();
+                Some(format!("[{}]", elements.join(", ")))
+            }
+            (_, Some(given), _) => Some(given.clone()),
+            (_, None, Presence::Default(default)) => Some(default.clone()),
+            (_, None, _) => None,
+        }
+    }
+}
+
+/// A table with all its settings, as TOML on one line.
+pub fn expanded(records: &[Record]) -> String {
+    let entries: Vec<String> = records
+        .iter()
+        .filter(|record| !record.is_beside)
+        .filter_map(|record| Some(format!("{} = {}", super::key_to_toml(&record.key), record.expanded()?)))
+        .collect();
+    if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
+}
+
+/// `records` with what only `described` knows added: a reader that gave up has not asked for all its settings.
+pub(super) fn merge(records: &mut Vec<Record>, described: &[Record]) {
+    for known in described {
+        match records.iter_mut().find(|record| record.key == known.key && record.is_beside == known.is_beside) {
+            None => records.push(Record { given: None, ..known.clone() }),
+            Some(record) => match (&mut record.inner, &known.inner) {
+                (Inner::Table(inner), Inner::Table(known)) => merge(inner, known),
+                (Inner::List(elements), Inner::List(known)) => {
+                    for element in elements {
+                        merge(element, known.first().map_or(&[], Vec::as_slice));
+                    }
+                }
+                _ => {}
+            },
+        }
+    }
+}

@@ -1,0 +1,547 @@
+//! One table of a config, read setting by setting.
+
+use std::panic::Location;
+
+use super::fill::{Name, Piece, name, pieces};
+use super::mistake::{Breaks, Severity};
+use super::record::{Inner, Presence, Record};
+use super::setting::{Given, Setting, Wrong};
+use super::suggestion;
+use super::tree::{Data, Node, Table, text_to_toml};
+use super::{Place, Reading, Rule};
+use crate::expr::{Encoding, Template, Vars};
+
+/// One table of a config, read setting by setting. A key that no call has asked for is a mistake.
+///
+/// A reader asks for all its settings before it gives up on a missing one, so that one run finds every mistake, and
+/// so that `gatherd kinds` can show them all: there the reader runs over nothing, and what is required answers a
+/// placeholder.
+pub struct Section<'a> {
+    reading: &'a Reading,
+    vars: &'a Vars,
+    /// What the author calls it, such as `get`.
+    name: String,
+    /// Where a mistake about the section as a whole is shown. Nothing while describing.
+    place: Option<Place>,
+    content: Content<'a>,
+    /// What stands beside the component key.
+    beside: Option<&'a Table>,
+    records: Vec<Record>,
+}
+
+#[derive(Clone, Copy)]
+enum Content<'a> {
+    /// There is none: the settings are only described.
+    Described,
+    Table(&'a Table),
+    /// Not a table: the value of the one obvious setting, once the reader has named it.
+    Short {
+        node: &'a Node,
+        key: Option<&'static str>,
+    },
+}
+
+impl<'a> Section<'a> {
+    pub(super) fn new(
+        reading: &'a Reading,
+        vars: &'a Vars,
+        name: &str,
+        place: Place,
+        node: &'a Node,
+        beside: Option<&'a Table>,
+    ) -> Self {
+        let content = match &node.data {
+            Data::Table(table) => Content::Table(table),
+            _ => Content::Short { node, key: None },
+        };
+        Self { reading, vars, name: name.to_owned(), place: Some(place), content, beside, records: Vec::new() }
+    }
+
+    pub(super) fn of_table(reading: &'a Reading, vars: &'a Vars, name: &str, place: Place, table: &'a Table) -> Self {
+        let content = Content::Table(table);
+        Self { reading, vars, name: name.to_owned(), place: Some(place), content, beside: None, records: Vec::new() }
+    }
+
+    pub(super) fn described(reading: &'a Reading, vars: &'a Vars) -> Self {
+        let name = String::new();
+        Self { reading, vars, name, place: None, content: Content::Described, beside: None, records: Vec::new() }
+    }
+
+    /// What was asked for, in order.
+    pub(super) fn into_records(self) -> Vec<Record> {
+        if let Content::Short { node, key: None } = self.content {
+            // Only now is it known that the reader has no obvious setting.
+            let keys: Vec<&str> = self.records.iter().map(|record| record.key.as_str()).collect();
+            let first = keys.first().copied().unwrap_or("…");
+            self.reading.mistakes.report(
+                Rule::WrongType,
+                node.place.clone(),
+                format!("`{}` cannot be {}", self.name, node.kind()),
+                format!("write a table such as `{} = {{ {first} = … }}`", self.name),
+            );
+        }
+        self.records
+    }
+
+    /// Lets the table be written as the value of its one obvious setting: `get = "URL"`. Called first.
+    pub fn shorthand(&mut self, key: &'static str) {
+        if let Content::Short { key: short, .. } = &mut self.content {
+            *short = Some(key);
+        }
+    }
+
+    /// A setting that must be there. Nothing if it is not, or is wrong: that has been reported then.
+    pub fn required<T: Setting>(&mut self, key: &'static str, about: &'static str) -> Option<T> {
+        self.read(key, about, Presence::Required)
+    }
+
+    /// A setting that may be left out. Nothing too if it is wrong: that has been reported then, and the config
+    /// will not be used.
+    pub fn optional<T: Setting>(&mut self, key: &'static str, about: &'static str) -> Option<T> {
+        self.read(key, about, Presence::Optional)
+    }
+
+    /// A setting with a default.
+    pub fn or<T: Setting>(&mut self, key: &'static str, default: T, about: &'static str) -> T {
+        self.read(key, about, Presence::Default(default.show())).unwrap_or(default)
+    }
+
+    /// All settings of this table, under keys that the author has chosen, in the order in which they are written.
+    /// For a reader that asks for nothing else.
+    pub fn entries<T: Setting>(&mut self, about: &'static str) -> Vec<(String, T)> {
+        let Some(table) = self.own_table() else { return Vec::new() };
+        let mut entries = Vec::new();
+        for (key, entry) in table.iter() {
+            let mut record = record(key, T::expects(), about, Presence::Optional);
+            record.given = Some(T::show_given(&entry.node));
+            self.records.push(record);
+            entries.extend(self.read_node(key, &entry.node).map(|value| (key.to_owned(), value)));
+        }
+        entries
+    }
+
+    /// A template that must be there.
+    pub fn template(&mut self, key: &'static str, encoding: Encoding, about: &'static str) -> Option<Template> {
+        self.read_template(key, encoding, about, Presence::Required)
+    }
+
+    /// A template that may be left out.
+    pub fn optional_template(
+        &mut self,
+        key: &'static str,
+        encoding: Encoding,
+        about: &'static str,
+    ) -> Option<Template> {
+        self.read_template(key, encoding, about, Presence::Optional)
+    }
+
+    /// A table of templates under free keys, such as `headers`, in the order in which they are written.
+    pub fn templates(&mut self, key: &'static str, encoding: Encoding, about: &'static str) -> Vec<(String, Template)> {
+        let expects = format!("a table, each value {}", expects_template(encoding));
+        let found = self.find(key, expects.clone(), about, Presence::Optional);
+        self.last_record().inner = Inner::Free;
+        let Some(node) = found else { return Vec::new() };
+        let Data::Table(table) = &node.data else {
+            self.report(key, node, &expects, Wrong::Type);
+            return Vec::new();
+        };
+        self.last_record().given = Some(show_templates(table));
+        let mut templates = Vec::new();
+        for (key, entry) in table.iter() {
+            templates.extend(self.compile(key, &entry.node, encoding).map(|template| (key.to_owned(), template)));
+        }
+        templates
+    }
+
+    /// One of a few words, each with what it stands for. The first is the default.
+    pub fn choice<T: Copy>(&mut self, key: &'static str, words: &[(&'static str, T)], about: &'static str) -> T {
+        let default = words.first().expect("a choice has at least one word");
+        self.read_word(key, words, about, Presence::Default(text_to_toml(default.0))).unwrap_or(default.1)
+    }
+
+    /// One of a few words, or nothing if it is left out.
+    pub fn optional_choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        about: &'static str,
+    ) -> Option<T> {
+        self.read_word(key, words, about, Presence::Optional)
+    }
+
+    /// One of a few words, which must be there.
+    pub fn required_choice<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        about: &'static str,
+    ) -> Option<T> {
+        let chosen = self.read_word(key, words, about, Presence::Required);
+        if self.reading.is_describing() { words.first().map(|(_, value)| *value) } else { chosen }
+    }
+
+    /// A table inside this one, read by `read`; nothing if it is left out.
+    pub fn table<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
+        let (value, inner) = match found {
+            Some(node) => self.read_inner(key, node, read),
+            None if self.reading.is_describing() => self.describe_inner(read),
+            None => return None,
+        };
+        self.last_record().inner = Inner::Table(inner);
+        value
+    }
+
+    /// A table inside this one whose settings all have defaults: if it is left out, `read` runs over an empty one.
+    pub fn group<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
+        let (value, inner) = match found {
+            Some(node) => self.read_inner(key, node, read),
+            None => self.describe_inner(read),
+        };
+        self.last_record().presence = Presence::Default(super::expanded(&inner));
+        self.last_record().inner = Inner::Table(inner);
+        value
+    }
+
+    /// A list of tables inside this one, each read by `read`.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let found = self.find(key, "a list of tables".to_owned(), about, Presence::Optional);
+        self.read_list(key, found, read)
+    }
+
+    /// A list of tables that stands beside the component key, such as `on`; see [`Section::tables`].
+    pub fn tables_beside<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let found = self.beside.and_then(|table| table.get(key));
+        let mut record = record(key, "a list of tables".to_owned(), about, Presence::Optional);
+        record.is_beside = true;
+        record.given = found.map(Node::to_toml);
+        self.records.push(record);
+        self.read_list(key, found, read)
+    }
+
+    /// The name of a `[http.NAME]`; reported if there is none of that name.
+    pub fn client(&mut self, key: &'static str, about: &'static str) -> Option<String> {
+        let found = self.find(key, "the name of a `[http.NAME]`".to_owned(), about, Presence::Optional);
+        let node = found?;
+        let name: String = self.read_node(key, node)?;
+        if !self.reading.clients.contains(&name) {
+            let clients = &self.reading.clients;
+            let way_out = if clients.is_empty() {
+                format!("add a section `[http.{name}]`")
+            } else {
+                suggestion::way_out(&name, clients.iter().map(String::as_str))
+            };
+            let message = format!("there is no client `{name}`");
+            self.reading.mistakes.report(Rule::UnknownClient, node.place.clone(), message, way_out);
+            return None;
+        }
+        self.reading.use_client(&name);
+        Some(name)
+    }
+
+    /// Whether `key` is written there, in whatever form. Does not count as asking for it.
+    pub fn has(&self, key: &str) -> bool {
+        self.node(key).is_some()
+    }
+
+    /// Reports a mistake at the value of `key`, or at the table if the key is not there.
+    #[track_caller]
+    pub fn mistake(&mut self, key: &str, message: impl Into<String>, way_out: impl Into<String>) {
+        let node = self.node(key);
+        let place = node.map(|node| node.place.clone()).or_else(|| self.place.clone());
+        self.add_mistake(node, place, message.into(), way_out.into());
+    }
+
+    /// Reports a mistake at bytes `span` of the text that is the value of `key`.
+    #[track_caller]
+    pub fn mistake_in_text(
+        &mut self,
+        key: &str,
+        span: std::ops::Range<usize>,
+        message: impl Into<String>,
+        way_out: impl Into<String>,
+    ) {
+        let node = self.node(key);
+        let place = node.map(|node| node.place_in_text(span)).or_else(|| self.place.clone());
+        self.add_mistake(node, place, message.into(), way_out.into());
+    }
+
+    /// Reports that the value of `key` breaks a rule of the language.
+    pub fn broken(&mut self, rule: Rule, key: &str, message: impl Into<String>, way_out: impl Into<String>) {
+        if self.reading.is_describing() {
+            return;
+        }
+        let place = self.node(key).map(|node| node.place.clone()).or_else(|| self.place.clone());
+        self.reading.mistakes.report(rule, place, self.reading.fill.mask(&message.into()), way_out);
+    }
+
+    /// The pipeline's variables, for a filter that a component builds itself.
+    pub fn vars(&self) -> &Vars {
+        self.vars
+    }
+
+    #[track_caller]
+    fn add_mistake(&self, node: Option<&Node>, place: Option<Place>, message: String, way_out: String) {
+        let is_unset = |node: &Node| matches!(&node.data, Data::Text(text) if has_unset(self.reading, text));
+        if self.reading.is_describing() || node.is_some_and(is_unset) {
+            return;
+        }
+        let message = self.reading.fill.mask(&message);
+        let breaks = Breaks::Component(Location::caller());
+        self.reading.mistakes.add(Severity::Mistake, breaks, place, message, way_out);
+    }
+
+    /// The value of `key`, inside or beside.
+    fn node(&self, key: &str) -> Option<&'a Node> {
+        let inside = match self.content {
+            Content::Described => None,
+            Content::Table(table) => table.get(key),
+            Content::Short { node, key: short } => (short == Some(key)).then_some(node),
+        };
+        inside.or_else(|| self.beside.and_then(|table| table.get(key)))
+    }
+
+    fn own_table(&mut self) -> Option<&'a Table> {
+        match self.content {
+            Content::Table(table) => Some(table),
+            Content::Described | Content::Short { .. } => None,
+        }
+    }
+
+    fn last_record(&mut self) -> &mut Record {
+        self.records.last_mut().expect("called right after a record was made")
+    }
+
+    /// Makes the record of `key`, and answers its value as it is written. A required one that is not there is
+    /// reported.
+    fn find(
+        &mut self,
+        key: &'static str,
+        expects: String,
+        about: &'static str,
+        presence: Presence,
+    ) -> Option<&'a Node> {
+        let found = match self.content {
+            Content::Described => None,
+            Content::Table(table) => table.get(key),
+            Content::Short { node, key: short } => (short == Some(key)).then_some(node),
+        };
+        let is_obvious = matches!(self.content, Content::Short { key: None, .. });
+        if found.is_none() && presence == Presence::Required && !self.reading.is_describing() && !is_obvious {
+            let message = format!("`{}` needs `{key}`", self.name);
+            let way_out = format!("add `{key} = …`, {expects}");
+            self.reading.mistakes.report(Rule::MissingKey, self.place.clone(), message, way_out);
+        }
+        let mut record = record(key, expects, about, presence);
+        record.given = found.map(Node::to_toml);
+        self.records.push(record);
+        found
+    }
+
+    fn read<T: Setting>(&mut self, key: &'static str, about: &'static str, presence: Presence) -> Option<T> {
+        let is_required = presence == Presence::Required;
+        match self.find(key, T::expects(), about, presence) {
+            Some(node) => {
+                self.last_record().given = Some(T::show_given(node));
+                self.read_node(key, node)
+            }
+            None => (is_required && self.reading.is_describing()).then(T::placeholder),
+        }
+    }
+
+    fn read_node<T: Setting>(&self, key: &str, node: &Node) -> Option<T> {
+        match T::read(&self.given(node)) {
+            Ok(value) => Some(value),
+            // What is not set is let pass on purpose; there is no value then, and none is needed.
+            Err(Wrong::Reported) if self.reading.unset_ok => Some(T::placeholder()),
+            Err(wrong) => {
+                self.report(key, node, &T::expects(), wrong);
+                None
+            }
+        }
+    }
+
+    fn read_template(
+        &mut self,
+        key: &'static str,
+        encoding: Encoding,
+        about: &'static str,
+        presence: Presence,
+    ) -> Option<Template> {
+        let is_required = presence == Presence::Required;
+        match self.find(key, expects_template(encoding), about, presence) {
+            Some(node) => self.compile(key, node, encoding),
+            None if is_required && self.reading.is_describing() => {
+                Template::compile("x", encoding, self.vars, &mut |name| Ok(name.to_owned())).ok()
+            }
+            None => None,
+        }
+    }
+
+    fn compile(&self, key: &str, node: &Node, encoding: Encoding) -> Option<Template> {
+        let Data::Text(source) = &node.data else {
+            self.report(key, node, &expects_template(encoding), Wrong::Type);
+            return None;
+        };
+        let mut missing: Vec<Name> = Vec::new();
+        let compiled = Template::compile(source, encoding, self.vars, &mut |written| {
+            if let Some(literal) = written.strip_prefix('$').filter(|rest| rest.starts_with("${")) {
+                return Ok(literal.to_owned());
+            }
+            let inner = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+            let Some(name) = inner.and_then(name) else {
+                let start = source.find(written).unwrap_or(0);
+                self.reading.report_broken_fill(node, start..start + written.len());
+                return Ok(String::new());
+            };
+            let found = self.reading.fill.look_up(&name);
+            if found.is_none() {
+                missing.push(name);
+            }
+            // A word that passes in most places, so that nothing else is reported of a value that is not known.
+            Ok(found.unwrap_or_else(|| "unset".to_owned()))
+        });
+        for name in &missing {
+            let start = source.find(&name.to_string()).unwrap_or(0);
+            self.reading.look_up(name, node, start..start + name.to_string().len());
+        }
+        compiled.map_err(|error| self.report(key, node, "", Wrong::syntax(Rule::BadTemplate, error))).ok()
+    }
+
+    fn read_word<T: Copy>(
+        &mut self,
+        key: &'static str,
+        words: &[(&'static str, T)],
+        about: &'static str,
+        presence: Presence,
+    ) -> Option<T> {
+        let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
+        let quoted: Vec<String> = names.iter().map(|name| text_to_toml(name)).collect();
+        let expects = quoted.join(" | ");
+        let node = self.find(key, expects, about, presence)?;
+        let Data::Text(_) = node.data else {
+            self.report(key, node, &format!("one of {}", suggestion::list(&names)), Wrong::Type);
+            return None;
+        };
+        let written: String = self.read_node(key, node)?;
+        let chosen = words.iter().find(|(word, _)| *word == written).map(|(_, value)| *value);
+        if chosen.is_none() && !matches!(&node.data, Data::Text(text) if has_unset(self.reading, text)) {
+            let shown = node.to_toml();
+            let way_out = suggestion::way_out(&written, names);
+            let message = format!("`{key}` has no choice {shown}");
+            self.reading.mistakes.report(
+                Rule::UnknownWord,
+                node.place.clone(),
+                message,
+                self.reading.fill.mask(&way_out),
+            );
+        }
+        chosen
+    }
+
+    fn read_inner<T>(
+        &self,
+        key: &str,
+        node: &Node,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> (Option<T>, Vec<Record>) {
+        let mut inner = Section::new(self.reading, self.vars, key, node.place.clone(), node, None);
+        let value = read(&mut inner);
+        (value, inner.into_records())
+    }
+
+    fn describe_inner<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<Record>) {
+        let mut inner = Section::described(self.reading, self.vars);
+        let value = read(&mut inner);
+        (value, inner.into_records())
+    }
+
+    fn read_list<T>(
+        &mut self,
+        key: &'static str,
+        found: Option<&Node>,
+        mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let (values, inner): (Vec<Option<T>>, Vec<Vec<Record>>) = match found {
+            Some(Node { data: Data::List(nodes), .. }) => {
+                nodes.iter().map(|node| self.read_inner(key, node, &mut read)).unzip()
+            }
+            Some(node) => {
+                self.report(key, node, "a list of tables, such as `[ { … }, { … } ]`", Wrong::Type);
+                return Vec::new();
+            }
+            None if self.reading.is_describing() => {
+                let (value, inner) = self.describe_inner(&mut read);
+                (vec![value], vec![inner])
+            }
+            None => return Vec::new(),
+        };
+        self.last_record().inner = Inner::List(inner);
+        values.into_iter().flatten().collect()
+    }
+
+    fn given<'g>(&'g self, node: &'g Node) -> Given<'g> {
+        Given { node, vars: self.vars, reading: self.reading }
+    }
+
+    fn report(&self, key: &str, node: &Node, expects: &str, wrong: Wrong) {
+        let name = match self.content {
+            // The author has not written the key.
+            Content::Short { node: short, .. } if std::ptr::eq(short, node) => &self.name,
+            _ => key,
+        };
+        self.given(node).report_as(&format!("`{name}`"), expects, wrong);
+    }
+}
+
+fn record(key: &str, expects: String, about: &'static str, presence: Presence) -> Record {
+    Record { key: key.to_owned(), expects, about, presence, given: None, is_beside: false, inner: Inner::None }
+}
+
+fn expects_template(encoding: Encoding) -> String {
+    match encoding {
+        Encoding::Plain => "a text, in which `{…}` holds a filter",
+        Encoding::Url => "a URL, in which `{…}` holds a filter",
+        Encoding::Path => "a path, in which `{…}` holds a filter",
+    }
+    .to_owned()
+}
+
+fn has_unset(reading: &Reading, text: &str) -> bool {
+    pieces(text).iter().any(|piece| matches!(piece, Piece::Name(_, name) if reading.fill.look_up(name).is_none()))
+}
+
+/// The table as it is written, without credentials that stand in it as they are.
+fn show_templates(table: &Table) -> String {
+    let is_credential = |key: &str| {
+        let key = key.to_ascii_lowercase();
+        ["authorization", "cookie", "token", "secret", "password", "key"].iter().any(|word| key.contains(word))
+    };
+    let entries = table.iter().map(|(key, entry)| {
+        let is_open = matches!(&entry.node.data, Data::Text(text) if !text.contains("${"));
+        let shown = if is_credential(key) && is_open { text_to_toml("***") } else { entry.node.to_toml() };
+        format!("{} = {shown}", super::key_to_toml(key))
+    });
+    format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
+}

@@ -1,0 +1,79 @@
+//! Items as lines of text, for the sinks that write a stream.
+
+use crate::model::{Item, Value, json};
+use crate::runtime;
+use crate::settings::Section;
+
+/// How an item is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    /// Its value as compact JSON in a line of its own (<https://github.com/ndjson/ndjson-spec>).
+    Ndjson,
+    /// Text and bytes as they are, anything else as compact JSON; then the separator.
+    Raw { separator: String },
+}
+
+/// The separator of [`Form::Raw`].
+pub(super) fn read_separator(section: &mut Section<'_>) -> String {
+    section.or("separator", "\n".to_owned(), "what ends a raw item")
+}
+
+/// Reads the setting of [`read_separator`] for another form, which has none.
+pub(super) fn refuse_separator(section: &mut Section<'_>) -> String {
+    if section.has("separator") {
+        section.mistake("separator", "only raw items have a separator", "leave it out, or write format = \"raw\"");
+    }
+    read_separator(section)
+}
+
+/// How many items are made into lines before other tasks have a turn: a slice of well under a millisecond.
+pub(super) const SLICE: usize = 64;
+
+/// Appends the lines of all `items`.
+pub(super) async fn write_lines(form: &Form, items: impl IntoIterator<Item = &Item>, out: &mut Vec<u8>) {
+    for (place, item) in items.into_iter().enumerate() {
+        if place % SLICE == SLICE - 1 {
+            runtime::yield_now().await;
+        }
+        write_line(form, &item.value, out);
+    }
+}
+
+pub(super) fn write_line(form: &Form, value: &Value, out: &mut Vec<u8>) {
+    match form {
+        Form::Ndjson => {
+            json::write(value, out);
+            out.push(b'\n');
+        }
+        Form::Raw { separator } => {
+            match value {
+                Value::Text(text) => out.extend_from_slice(text.as_bytes()),
+                Value::Bytes(bytes) => out.extend_from_slice(bytes),
+                other => json::write(other, out),
+            }
+            out.extend_from_slice(separator.as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_holds_the_value_and_its_end() {
+        let object = json::parse(b"{\"a\": [1, \"x\\ny\"]}").unwrap();
+        let raw = |separator: &str| Form::Raw { separator: separator.to_owned() };
+        for (form, value, line) in [
+            (Form::Ndjson, object.clone(), &b"{\"a\":[1,\"x\\ny\"]}\n"[..]),
+            (Form::Ndjson, Value::bytes(vec![0u8]), b"\"AA==\"\n"),
+            (raw("\n"), Value::from("a\nb"), b"a\nb\n"),
+            (raw(""), Value::bytes(vec![0u8, 255]), b"\x00\xff"),
+            (raw("--"), object, b"{\"a\":[1,\"x\\ny\"]}--"),
+        ] {
+            let mut out = Vec::new();
+            write_line(&form, &value, &mut out);
+            assert_eq!(out, line);
+        }
+    }
+}

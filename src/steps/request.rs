@@ -1,0 +1,305 @@
+//! `get`, `post`, `put`, `patch`, `delete`, `head` and `request`: steps that go to an HTTP server.
+
+mod into;
+mod policy;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::HeaderMap;
+
+use self::into::Place;
+use self::policy::{Answer, Decision, Policy};
+use crate::component::{
+    Fetch, FilterFault, Kind, Opened, Outputs, Reason, Step, StepContext, StepSettings, TransformScope, with_fuel,
+};
+use crate::expr::{Fuel, Scope};
+use crate::http::{
+    Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, Url, attempt,
+    host_of, is_json, is_success, retry_after, shown, value_of,
+};
+use crate::model::{Fault, FaultKind, Item, Reply, Text, Value, Verdict};
+use crate::runtime::{self, Clock};
+use crate::settings::Section;
+
+pub(super) const GET: Kind<dyn StepSettings> = Kind {
+    name: "get",
+    summary: "Gets a URL. The item's value becomes the reply's: JSON, text or bytes, by its content type.",
+    sample: r#"
+[pipeline.users]
+from  = { every = "10m" }
+steps = [
+  { get = "https://api.example/users" },
+  { each = ".users[]" },
+  { get = { url = "https://api.example/users/{.id}", into = ".detail" }, on = [{ when = "labels.status == 404", do = "filter" }] },
+]
+"#,
+    read: |section| read(section, Method::Get, Carries::Nothing),
+};
+
+pub(super) const HEAD: Kind<dyn StepSettings> = Kind {
+    name: "head",
+    summary: "Gets the head of a URL: its status and headers become labels, and the item's value null.",
+    sample: r#"
+[pipeline.up]
+from  = { every = "1m" }
+steps = [{ head = "https://www.example/" }, { map = "{status: labels.status, seconds: labels.elapsed}" }]
+"#,
+    read: |section| read(section, Method::Head, Carries::Nothing),
+};
+
+pub(super) const POST: Kind<dyn StepSettings> = Kind {
+    name: "post",
+    summary: "Posts JSON, a form or text. The item's value becomes the reply's.",
+    sample: r#"
+[pipeline.search]
+from  = { every = "10m" }
+steps = [{ post = { url = "https://api.example/search", json = '{query: "open", since: window.start}' } }]
+"#,
+    read: |section| read(section, Method::Post, Carries::Payload),
+};
+
+pub(super) const PUT: Kind<dyn StepSettings> = Kind {
+    name: "put",
+    summary: "Puts JSON, a form or text to a URL. The item's value becomes the reply's.",
+    sample: r#"
+[pipeline.mirror]
+from  = { items = [{ id = 1, name = "a" }] }
+steps = [{ put = { url = "https://api.example/users/{.id}", json = "." } }]
+"#,
+    read: |section| read(section, Method::Put, Carries::Payload),
+};
+
+pub(super) const PATCH: Kind<dyn StepSettings> = Kind {
+    name: "patch",
+    summary: "Patches what stands at a URL. The item's value becomes the reply's.",
+    sample: r#"
+[pipeline.close]
+from  = { items = [{ id = 1 }] }
+steps = [{ patch = { url = "https://api.example/tickets/{.id}", json = '{state: "closed"}' } }]
+"#,
+    read: |section| read(section, Method::Patch, Carries::Payload),
+};
+
+pub(super) const DELETE: Kind<dyn StepSettings> = Kind {
+    name: "delete",
+    summary: "Deletes what stands at a URL. The item's value becomes the reply's.",
+    sample: r#"
+[pipeline.tidy]
+from  = { items = [{ id = 1 }] }
+steps = [{ delete = "https://api.example/tickets/{.id}" }]
+"#,
+    read: |section| read(section, Method::Delete, Carries::Payload),
+};
+
+pub(super) const REQUEST: Kind<dyn StepSettings> = Kind {
+    name: "request",
+    summary: "Sends a request of any method. The item's value becomes the reply's.",
+    sample: r#"
+[pipeline.options]
+from  = { every = "1h" }
+steps = [
+  { request = { method = "OPTIONS", url = "https://api.example/users" } },
+  { map = "labels.headers.allow" },
+]
+"#,
+    read: |section| {
+        section.shorthand("url");
+        let method: Option<String> = section.required("method", "the request's method, such as \"OPTIONS\"");
+        let known = method.as_ref().and_then(|name| name.parse().ok());
+        if let (Some(name), None) = (&method, known) {
+            let message = format!("`{name}` is not a method of HTTP");
+            section.mistake("method", message, "write one such as \"GET\", \"POST\" or \"OPTIONS\"");
+        }
+        read(section, known.unwrap_or(Method::Get), Carries::Payload)
+    },
+};
+
+/// Replies beyond this size are parsed on a blocking thread.
+const LARGE: usize = 256 << 10;
+
+/// Whether requests of a kind can have a body.
+#[derive(Clone, Copy, PartialEq)]
+enum Carries {
+    Nothing,
+    Payload,
+}
+
+#[derive(Clone)]
+struct Settings {
+    template: RequestTemplate,
+    payload: Payload,
+    endpoint: EndpointSettings,
+    into: Option<Place>,
+    read_as: ReadAs,
+    policy: Policy,
+}
+
+fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<Box<dyn StepSettings>> {
+    section.shorthand("url");
+    let endpoint = EndpointSettings::read(section);
+    let template = RequestTemplate::read(section, method, endpoint.has_client());
+    let payload = if carries == Carries::Payload { Payload::read(section) } else { Payload::None };
+    let into = Place::read(section);
+    let words = [("auto", ReadAs::Auto), ("json", ReadAs::Json), ("text", ReadAs::Text), ("bytes", ReadAs::Bytes)];
+    let read_as = section.choice("as", &words, "what the reply is read as; with \"auto\" its content type says");
+    let policy = Policy::read(section);
+    Some(Box::new(Settings { template: template?, payload, endpoint, into, read_as, policy }))
+}
+
+impl StepSettings for Settings {
+    fn is_network(&self) -> bool {
+        true
+    }
+
+    fn error_policy(&self) -> Vec<(String, String)> {
+        self.policy.table()
+    }
+
+    fn open(&self, context: &StepContext, _limit: usize) -> Opened<Step> {
+        let endpoint = context.clients.endpoint(&self.endpoint, &self.template.url);
+        let settings = Arc::new(self.clone());
+        Ok(Step::Fetch(Arc::new(RequestStep { settings, endpoint, clock: context.clock.clone() })))
+    }
+}
+
+/// A step that sends a request for each item.
+#[derive(Clone)]
+struct RequestStep {
+    settings: Arc<Settings>,
+    endpoint: Endpoint,
+    clock: Clock,
+}
+
+#[async_trait]
+impl Fetch for RequestStep {
+    fn host(&self, item: &Item) -> Option<Text> {
+        if let Some(host) = self.endpoint.host() {
+            return Some(host.clone());
+        }
+        let scope = self.scope(Fuel::Inline);
+        let url = self.settings.template.url.render(&item.value, &scope.of(item)).ok()?;
+        Some(host_of(&self.endpoint.url(&url).ok()?))
+    }
+
+    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault> {
+        if let Some(place) = &self.settings.into {
+            place.check(&item.value)?;
+        }
+        let request = self.request(item).await?;
+        let (method, url) = (request.method, request.url.clone());
+        let started = self.clock.instant();
+        let answer = match self.endpoint.send(request, meter).await {
+            Ok(response) => self.replied(method, url, response).await,
+            // Nothing was tried, so there is nothing for the policy to decide.
+            Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => return Err(fault),
+            Err(fault) => self.not_replied(method, url, started, fault),
+        };
+        self.settle(item, answer).await
+    }
+}
+
+impl RequestStep {
+    fn scope(&self, fuel: Fuel) -> TransformScope {
+        TransformScope { now: self.clock.timestamp(), fuel }
+    }
+
+    async fn request(&self, item: &Item) -> Result<Request, Fault> {
+        let (step, item) = (self.clone(), item.clone());
+        with_fuel(move |fuel| {
+            let settings = &step.settings;
+            let scope = step.scope(fuel);
+            let rendered = settings.template.render(&settings.payload, &step.endpoint, &item.value, &scope.of(&item));
+            rendered.map_err(|unrendered| FilterFault::of_request(unrendered, fuel))
+        })
+        .await
+    }
+
+    async fn replied(&self, method: Method, url: Url, response: Response) -> Answer {
+        let not_before = retry_after(&response.headers, &self.clock);
+        let mut reply = response.to_reply();
+        let parsed = match response.body {
+            Err(fault) => Err(fault),
+            Ok(body) => self.value(body, &response.headers, response.status, method).await.map_err(|cause| {
+                let message = format!("cannot {} `{}`: {cause}", attempt(method), shown(&url));
+                Fault::reject(FaultKind::Body, message)
+            }),
+        };
+        let (value, fault) = match parsed {
+            Ok(value) => (value, None),
+            Err(fault) => (Value::Null, Some(fault)),
+        };
+        reply.fault = fault.as_ref().map(|fault| fault.kind.name());
+        Answer { method, url, value, reply: Arc::new(reply), fault, not_before }
+    }
+
+    fn not_replied(&self, method: Method, url: Url, started: Instant, fault: Fault) -> Answer {
+        let reply = Reply {
+            url: url.as_str().into(),
+            host: host_of(&url),
+            status: None,
+            headers: HeaderMap::new(),
+            fetched_at: self.clock.timestamp(),
+            elapsed: self.clock.instant() - started,
+            fault: Some(fault.kind.name()),
+        };
+        Answer { method, url, value: Value::Null, reply: Arc::new(reply), fault: Some(fault), not_before: None }
+    }
+
+    /// The value of a body. One that comes with an error status is what it can be: the status says more than the
+    /// body's faults.
+    async fn value(&self, body: Bytes, headers: &HeaderMap, status: u16, method: Method) -> Result<Value, String> {
+        let read_as = self.settings.read_as;
+        if method == Method::Head {
+            return Ok(Value::Null);
+        }
+        if body.is_empty() && matches!(read_as, ReadAs::Auto | ReadAs::Json) {
+            // Nothing is a good answer to most requests, but not where a document was asked for.
+            let json_is_due = read_as == ReadAs::Json || is_json(headers);
+            if method == Method::Get && status == 200 && json_is_due {
+                return Err("the body is empty where JSON should be".to_owned());
+            }
+            return Ok(Value::Null);
+        }
+        let parse = move |body: &Bytes, headers: &HeaderMap| {
+            let value = value_of(body, headers, read_as);
+            if value.is_err() && !is_success(status) { value_of(body, headers, ReadAs::Text) } else { value }
+        };
+        if body.len() <= LARGE {
+            return parse(&body, headers);
+        }
+        let headers = headers.clone();
+        let parsed = runtime::blocking(move || parse(&body, &headers)).await;
+        parsed.map_err(|panic| format!("its parser panicked: {}", panic.0))?
+    }
+
+    /// What becomes of the item, by the error policy.
+    async fn settle(&self, item: &Item, answer: Answer) -> Result<Outputs, Fault> {
+        let labels = item.labels.with_reply(answer.reply.clone());
+        let answer = Arc::new(answer);
+        let decision = if self.settings.policy.has_rules() {
+            let (step, answer, labels, window) = (self.clone(), answer.clone(), labels.clone(), item.origin.window);
+            with_fuel(move |fuel| {
+                let scope = Scope { labels: &labels, window, now: step.clock.timestamp(), fuel };
+                step.settings.policy.decide(&answer, &scope)
+            })
+            .await?
+        } else {
+            answer.default_decision()
+        };
+        match decision {
+            Decision::Fail(fault) => Err(fault),
+            Decision::Filter => Ok(Outputs::Filtered(Reason::Policy)),
+            Decision::Pass => {
+                let reply = answer.value.clone();
+                let value = match &self.settings.into {
+                    Some(place) => place.put(&item.value, reply),
+                    None => reply,
+                };
+                Ok(Outputs::One(Item { labels, ..item.with_value(value) }))
+            }
+        }
+    }
+}

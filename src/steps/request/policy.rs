@@ -1,0 +1,156 @@
+//! What becomes of an item by the reply it got: the author's `on` rules, then the defaults.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::component::FilterFault;
+use crate::expr::{Filter, Scope};
+use crate::http::{Method, Url, attempt, is_success, is_transient, shown, shown_status};
+use crate::model::{Fault, FaultKind, Reply, Value, Verdict};
+use crate::settings::Section;
+
+/// What a request came to.
+pub(super) struct Answer {
+    pub method: Method,
+    pub url: Url,
+    /// The reply's value; null if none came or it could not be read.
+    pub value: Value,
+    pub reply: Arc<Reply>,
+    /// Why no reply came, or why it could not be read.
+    pub fault: Option<Fault>,
+    /// When the server wants to be asked again.
+    pub not_before: Option<Instant>,
+}
+
+/// What a rule does with an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Action {
+    Pass,
+    Filter,
+    Retry,
+    Reject,
+}
+
+/// The words for actions, as `on` and `gatherd explain --errors` use them.
+const ACTIONS: [(&str, Action); 4] =
+    [("pass", Action::Pass), ("filter", Action::Filter), ("retry", Action::Retry), ("reject", Action::Reject)];
+
+#[derive(Clone)]
+struct Rule {
+    when: Filter,
+    action: Action,
+}
+
+/// The first rule that matches decides; if none does, the defaults do.
+#[derive(Clone)]
+pub(super) struct Policy {
+    rules: Vec<Rule>,
+}
+
+/// What the policy says of an answer.
+#[derive(Debug)]
+pub(super) enum Decision {
+    Pass,
+    Filter,
+    Fail(Fault),
+}
+
+impl Policy {
+    pub(super) fn read(section: &mut Section<'_>) -> Self {
+        const ABOUT: &str =
+            "what to do with replies and faults; the first rule that matches decides, then the defaults";
+        let rules = section.tables_beside("on", ABOUT, |section| {
+            const WHEN: &str = "a filter over the reply (null if none came), such as \"labels.status == 404\" or \
+                                \"labels.fault == \\\"timeout\\\"\"";
+            let when = section.required("when", WHEN);
+            let action = section.required_choice("do", &ACTIONS, "what to do with the item");
+            Some(Rule { when: when?, action: action? })
+        });
+        Self { rules }
+    }
+
+    pub(super) fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// One row a rule: what happened, and what is done.
+    pub(super) fn table(&self) -> Vec<(String, String)> {
+        let word = |action| ACTIONS.iter().find(|(_, other)| *other == action).map_or("", |(word, _)| word);
+        let rules = self.rules.iter().map(|rule| (format!("`{}`", rule.when.source()), word(rule.action).to_owned()));
+        let defaults = [
+            ("no reply: the fault is dns, connect, tls, timeout or disconnect", "retry"),
+            ("a body that was cut short or did not end in time", "retry"),
+            ("status 408, 425, 429, 500 and above", "retry, not before `Retry-After`"),
+            ("any other status but 2xx", "reject"),
+            ("a body that is too large, or not what its headers say", "reject"),
+            ("the fault is redirect, forbidden or request", "reject"),
+            ("status 2xx", "pass"),
+        ];
+        rules.chain(defaults.map(|(event, action)| (event.to_owned(), action.to_owned()))).collect()
+    }
+
+    /// `scope` has the reply's labels.
+    pub(super) fn decide(&self, answer: &Answer, scope: &Scope<'_>) -> Result<Decision, FilterFault> {
+        for rule in &self.rules {
+            let matches = rule.when.test(&answer.value, scope);
+            if matches.map_err(|error| FilterFault::new("when", error, scope.fuel))? {
+                return Ok(answer.decision(rule));
+            }
+        }
+        Ok(answer.default_decision())
+    }
+}
+
+impl Answer {
+    fn decision(&self, rule: &Rule) -> Decision {
+        let verdict = match rule.action {
+            Action::Pass => return Decision::Pass,
+            Action::Filter => return Decision::Filter,
+            Action::Retry => Verdict::Retry { not_before: self.not_before },
+            Action::Reject => Verdict::Reject,
+        };
+        Decision::Fail(match &self.fault {
+            Some(fault) => Fault { verdict, ..fault.clone() },
+            None => self.refusal(verdict, &format!(", on which the rule `{}` acts", rule.when.source())),
+        })
+    }
+
+    pub(super) fn default_decision(&self) -> Decision {
+        match (self.reply.status, &self.fault) {
+            (Some(status), _) if is_transient(status) => {
+                Decision::Fail(self.refusal(Verdict::Retry { not_before: self.not_before }, ""))
+            }
+            (Some(status), _) if !is_success(status) => Decision::Fail(self.refusal(Verdict::Reject, "")),
+            (_, Some(fault)) => Decision::Fail(fault.clone()),
+            (_, None) => Decision::Pass,
+        }
+    }
+
+    /// The fault that the server's answer is.
+    fn refusal(&self, verdict: Verdict, why: &str) -> Fault {
+        let status = shown_status(self.reply.status.unwrap_or_default());
+        let said = match beginning(&self.value) {
+            said if said.is_empty() => said,
+            said => format!(": {said}"),
+        };
+        let message =
+            format!("cannot {} `{}`: the server answered {status}{why}{said}", attempt(self.method), shown(&self.url));
+        Fault::new(FaultKind::Status, verdict, message)
+    }
+}
+
+/// The beginning of what a server said, on one line: it often names the mistake.
+fn beginning(value: &Value) -> String {
+    const LONGEST: usize = 200;
+    let text = match value {
+        Value::Null | Value::Bytes(_) => return String::new(),
+        Value::Text(text) => text.chars().take(4 * LONGEST).collect(),
+        other => other.to_string(),
+    };
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.retain(|letter| !letter.is_control());
+    match line.char_indices().nth(LONGEST) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
+}

@@ -1,0 +1,22 @@
+//! What one commit can write.
+
+use jiff::Timestamp;
+
+use super::DeadLetter;
+use crate::model::{Text, Value};
+
+/// SHA-256 of a value.
+pub type Digest = [u8; 32];
+
+/// One thing that a commit writes. State belongs to a pipeline and the id of a component in it.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// How far a source has come.
+    Position { pipeline: Text, component: Text, position: Value },
+    /// A key that `new` has seen; forgotten at `until`, if ever.
+    Seen { pipeline: Text, component: Text, key: Text, until: Option<Timestamp> },
+    /// What `changed` saw last under a key.
+    Last { pipeline: Text, component: Text, key: Text, digest: Digest },
+    /// An item that was given up. One that was there already gets a longer history.
+    Dead(Box<DeadLetter>),
+}

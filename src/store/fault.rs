@@ -1,0 +1,46 @@
+//! What an error of SQLite means for the store.
+
+use std::fmt;
+use std::path::Path;
+
+use rusqlite::{Error, ErrorCode, ffi};
+
+use crate::model::{Fault, FaultKind};
+
+/// The fault of something that was attempted with the store at `path`. No item can pass until the store works again.
+pub(super) fn stop(attempted: &str, path: &Path, cause: impl fmt::Display) -> Fault {
+    Fault::stop(FaultKind::Store, format!("cannot {attempted} `{}`: {cause}", path.display()))
+}
+
+/// Whether the disk has no room for what was to be written. SQLite reports a lack of room for its shared index as
+/// an I/O error of its own.
+pub(super) fn is_full(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(failure, _) => {
+            failure.code == ErrorCode::DiskFull || failure.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+        }
+        _ => false,
+    }
+}
+
+/// Whether the file does not hold what SQLite or the schema says it must.
+pub(super) fn is_damage(error: &Error) -> bool {
+    match error {
+        Error::SqliteFailure(failure, _) => matches!(
+            failure.code,
+            ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation | ErrorCode::Unknown
+        ),
+        other => is_wrong_type(other),
+    }
+}
+
+/// Whether a column holds something else than the store writes there.
+pub(super) fn is_wrong_type(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::FromSqlConversionFailure(..)
+            | Error::IntegralValueOutOfRange(..)
+            | Error::InvalidColumnType(..)
+            | Error::Utf8Error(..)
+    )
+}

@@ -1,0 +1,216 @@
+//! The embedded durable store: one SQLite file, one writer, an fsync before every answer.
+//!
+//! ```text
+//! commit ──► channel ──► writer thread: joins what waits, one transaction, fsync ──► answers
+//! position, is_seen, … ──► a few read connections, called right on the executor
+//! ```
+
+mod change;
+mod checksum;
+mod dead_letter;
+mod fault;
+mod folder;
+mod lock;
+mod payload;
+mod reader;
+mod salvage;
+mod schema;
+mod state;
+mod writer;
+
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::Connection;
+
+pub use change::{Change, Digest};
+pub use dead_letter::{DeadLetter, DeadLetterFilter, FaultRecord};
+pub use folder::{make_folder_of, sync_folder_of};
+
+use crate::model::{Fault, Value};
+use crate::runtime::Clock;
+use fault::{is_damage, stop};
+use lock::FolderLock;
+use reader::Readers;
+use schema::Version;
+use state::Found;
+use writer::Writer;
+
+/// The store's file in its state folder.
+const FILE: &str = "gatherd.db";
+
+/// The store of one state folder. A clone shares it; the last one to go closes it, and waits for the commit at hand.
+#[derive(Clone)]
+pub struct Store {
+    inner: Arc<Inner>,
+}
+
+/// Dropped from the top down: the file is closed before the folder is let go.
+struct Inner {
+    readers: Readers,
+    /// Nothing if the store was opened to look only.
+    writer: Option<Writer>,
+    clock: Clock,
+    folder: PathBuf,
+    _lock: Option<FolderLock>,
+}
+
+impl Store {
+    /// Opens the store in `folder`, makes both if they are not there, and holds them for this process alone.
+    ///
+    /// A damaged store stops no start: it is set aside under a name of its own, what can be read of it is kept, and
+    /// the log says so. A store that a later gatherd wrote is left alone, and is an error.
+    pub fn open(folder: &Path) -> Result<Self, Fault> {
+        Self::open_with(folder, Clock::system())
+    }
+
+    /// [`Store::open`] with a clock, by which seen keys are forgotten.
+    pub fn open_with(folder: &Path, clock: Clock) -> Result<Self, Fault> {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|error| stop("make the state folder", folder, error))?;
+        let lock = FolderLock::take(folder)?;
+        let file = folder.join(FILE);
+        let connection = open_whole(&file)?;
+        let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, 4);
+        let readers = Readers::open(&file, count).map_err(|error| stop("open", &file, error))?;
+        let writer = Some(Writer::start(connection, file, clock.clone())?);
+        let inner = Inner { readers, writer, clock, folder: folder.to_owned(), _lock: Some(lock) };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Opens an existing store to look only; works while a daemon holds it.
+    pub fn open_to_read(folder: &Path) -> Result<Self, Fault> {
+        let file = folder.join(FILE);
+        if !file.exists() {
+            let cause = "there is no store yet; `gatherd run` makes one, and `--state` names another folder";
+            return Err(stop("look into", &file, cause));
+        }
+        let open = || {
+            let readers = Readers::open(&file, 1)?;
+            let version = readers.version()?;
+            Ok((readers, version))
+        };
+        let (readers, version) = open().map_err(|error: rusqlite::Error| stop("look into", &file, error))?;
+        match version {
+            Version::Known(schema::VERSION) => {}
+            Version::Newer(newer) => return Err(newer_schema(&file, newer)),
+            Version::Known(_) | Version::Damaged => {
+                return Err(stop("look into", &file, "it is of an older gatherd, or damaged; `gatherd run` mends it"));
+            }
+        }
+        let inner = Inner { readers, writer: None, clock: Clock::system(), folder: folder.to_owned(), _lock: None };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Writes all of `changes` in one commit, and answers once it is on disk. Waits as long as the disk is full.
+    /// After any other failure the file's state is unknown: this commit and all later ones answer a
+    /// [`crate::model::Verdict::Stop`], and the next start recovers.
+    ///
+    /// Changes are applied in the order in which commits are called. A future that was dropped may have been
+    /// committed all the same.
+    pub async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
+        match &self.inner.writer {
+            None => Err(writer::refuse_to_write()),
+            Some(_) if changes.is_empty() => Ok(()),
+            Some(writer) => writer.commit(changes).await,
+        }
+    }
+
+    /// How far a source had come.
+    pub fn position(&self, pipeline: &str, component: &str) -> Result<Option<Value>, Fault> {
+        let newest = self.inner.readers.read(|connection| state::position(connection, pipeline, component))?;
+        Ok(newest.map(|(_, position)| position))
+    }
+
+    /// Whether `new` has seen this key and not yet forgotten it.
+    pub fn is_seen(&self, pipeline: &str, component: &str, key: &str) -> Result<bool, Fault> {
+        let now = self.inner.clock.timestamp();
+        self.inner.readers.read(|connection| state::is_seen(connection, pipeline, component, key, now))
+    }
+
+    /// What `changed` saw last under this key.
+    pub fn last_digest(&self, pipeline: &str, component: &str, key: &str) -> Result<Option<Digest>, Fault> {
+        self.inner.readers.read(|connection| state::last_digest(connection, pipeline, component, key))
+    }
+
+    /// Dead letters, newest first.
+    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Fault> {
+        self.inner.readers.read(|connection| dead_letter::list(connection, filter))
+    }
+
+    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, Fault> {
+        self.inner.readers.read(|connection| dead_letter::by_id(connection, id))
+    }
+
+    pub fn dead_letter_count(&self) -> Result<u64, Fault> {
+        self.inner.readers.read(|connection| Ok(Found { value: dead_letter::count(connection)?, damaged: 0 }))
+    }
+
+    /// Whether commits wait because the disk is full.
+    pub fn is_waiting_for_space(&self) -> bool {
+        self.inner.writer.as_ref().is_some_and(Writer::is_waiting_for_space)
+    }
+
+    /// How many damaged rows were passed over since the store was opened.
+    pub fn damaged_rows(&self) -> u64 {
+        self.inner.readers.damaged_rows()
+    }
+
+    /// The state folder.
+    pub fn folder(&self) -> &Path {
+        &self.inner.folder
+    }
+}
+
+/// Opens the file for the writer, in this gatherd's schema, and replaces it if it is damaged.
+fn open_whole(file: &Path) -> Result<Connection, Fault> {
+    let failed = |error: &dyn std::fmt::Display| stop("open", file, error);
+    salvage::finish(file).map_err(|error| failed(&error))?;
+    folder::create(file).map_err(|error| failed(&error))?;
+    match open_checked(file) {
+        Ok(Checked::Whole(connection)) => return Ok(connection),
+        Ok(Checked::Newer(version)) => return Err(newer_schema(file, version)),
+        Ok(Checked::Damaged(why)) => salvage::replace(file, &why)?,
+        Err(error) if is_damage(&error) => salvage::replace(file, &error.to_string())?,
+        Err(error) => return Err(failed(&error)),
+    }
+    match open_checked(file) {
+        Ok(Checked::Whole(connection)) => Ok(connection),
+        Ok(_) => Err(failed(&"the store that was made in its place is damaged too; is the disk?")),
+        Err(error) => Err(failed(&error)),
+    }
+}
+
+enum Checked {
+    Whole(Connection),
+    Newer(i64),
+    Damaged(String),
+}
+
+fn open_checked(file: &Path) -> rusqlite::Result<Checked> {
+    let mut connection = schema::connect_to_write(file)?;
+    let version = match schema::version(&connection)? {
+        Version::Known(version) => version,
+        Version::Newer(version) => return Ok(Checked::Newer(version)),
+        Version::Damaged => return Ok(Checked::Damaged("its version is not what it was".to_owned())),
+    };
+    if let Some(why) = salvage::damage(&connection, file)? {
+        return Ok(Checked::Damaged(why));
+    }
+    schema::migrate(&mut connection, version, schema::VERSION)?;
+    Ok(Checked::Whole(connection))
+}
+
+fn newer_schema(file: &Path, version: i64) -> Fault {
+    let known = schema::VERSION;
+    let cause = format!(
+        "a later gatherd wrote it (schema {version}, this one knows {known}); run that one, or name another folder \
+         with `--state`"
+    );
+    stop("open", file, cause)
+}
+
+#[cfg(test)]
+mod tests;

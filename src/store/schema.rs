@@ -1,0 +1,138 @@
+//! The tables, how they came about version by version, and how connections to them are set up.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::checksum::{Table, is_whole, put};
+
+/// The schema that this gatherd writes.
+pub(super) const VERSION: i64 = 1;
+
+/// What brings a store from each version to the next; the first makes an empty file a store. A version that was
+/// released is never changed. New columns go to the end and may be null, see [`super::checksum`].
+const MIGRATIONS: [&str; VERSION as usize] = ["
+    CREATE TABLE meta (
+        crc INTEGER NOT NULL, name TEXT NOT NULL, value ANY,
+        PRIMARY KEY (name)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A source's position is written by turns to these two, so that the one before it is there to fall back to.
+    CREATE TABLE position_even (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL,
+        turn INTEGER NOT NULL, position TEXT NOT NULL,
+        PRIMARY KEY (pipeline, component)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE position_odd (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL,
+        turn INTEGER NOT NULL, position TEXT NOT NULL,
+        PRIMARY KEY (pipeline, component)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Keys are text, or the SHA-256 of a long text. `until` is in milliseconds since 1970, null for ever.
+    CREATE TABLE seen (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, key ANY NOT NULL, until INTEGER,
+        PRIMARY KEY (pipeline, component, key)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE last (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, key ANY NOT NULL,
+        digest BLOB NOT NULL,
+        PRIMARY KEY (pipeline, component, key)
+    ) STRICT, WITHOUT ROWID;
+
+    CREATE TABLE dead_letter (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, crc INTEGER NOT NULL,
+        pipeline TEXT NOT NULL, component TEXT NOT NULL, item TEXT NOT NULL, trace TEXT NOT NULL,
+        last TEXT NOT NULL, first TEXT NOT NULL, count INTEGER NOT NULL,
+        fault TEXT NOT NULL, message TEXT NOT NULL, attempts INTEGER NOT NULL,
+        window_start TEXT, window_end TEXT,
+        value TEXT NOT NULL, labels TEXT NOT NULL, history TEXT NOT NULL,
+        UNIQUE (pipeline, component, item)
+    ) STRICT;
+    CREATE INDEX dead_letter_last ON dead_letter (last);
+"];
+
+const META: Table = Table { name: "meta", crc: 0 };
+pub(super) const POSITIONS: [Table; 2] =
+    [Table { name: "position_even", crc: 0 }, Table { name: "position_odd", crc: 0 }];
+pub(super) const SEEN: Table = Table { name: "seen", crc: 0 };
+pub(super) const LAST: Table = Table { name: "last", crc: 0 };
+pub(super) const DEAD_LETTER: Table = Table { name: "dead_letter", crc: 1 };
+
+/// Every table that holds what the store was given.
+pub(super) const TABLES: [Table; 5] = {
+    let [even, odd] = POSITIONS;
+    [even, odd, SEEN, LAST, DEAD_LETTER]
+};
+
+/// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Version {
+    Known(i64),
+    /// Written by a later gatherd.
+    Newer(i64),
+    /// The two disagree.
+    Damaged,
+}
+
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<Version> {
+    let header: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let has_meta = connection.table_exists(None, META.name)?;
+    if header == 0 && !has_meta {
+        return Ok(Version::Known(0));
+    }
+    let noted = if has_meta { noted_version(connection)? } else { None };
+    Ok(match noted {
+        Some(noted) if noted != header => Version::Damaged,
+        Some(noted) if noted > VERSION => Version::Newer(noted),
+        Some(noted) => Version::Known(noted),
+        // A later gatherd may keep its note elsewhere.
+        None if header > VERSION => Version::Newer(header),
+        None => Version::Damaged,
+    })
+}
+
+fn noted_version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let read = |row: &rusqlite::Row<'_>| Ok(if is_whole(&META, row)? { row.get("value").ok() } else { None });
+    Ok(connection.query_row("SELECT * FROM meta WHERE name = 'schema'", [], read).optional()?.flatten())
+}
+
+/// Brings a store from version `from` to version `to`, one commit a version.
+pub(super) fn migrate(connection: &mut Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+    for (version, migration) in (1..).zip(MIGRATIONS) {
+        if version > from && version <= to {
+            let transaction = connection.transaction()?;
+            transaction.execute_batch(migration)?;
+            put(&transaction, &META, &[], &[ValueRef::Text(b"schema"), ValueRef::Integer(version)])?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()?;
+        }
+    }
+    Ok(())
+}
+
+/// Opens the file for the writer. A commit on this connection is on disk when it answers.
+pub(super) fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = connect(file, flags)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    connection.pragma_update(None, "synchronous", "full")?;
+    // About 16 MiB between checkpoints, each of which costs two more fsyncs.
+    connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
+    connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    Ok(connection)
+}
+
+pub(super) fn connect_to_read(file: &Path) -> rusqlite::Result<Connection> {
+    connect(file, OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+}
+
+fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
+    let connection = Connection::open_with_flags(file, flags)?;
+    // Only ever waited for while a checkpoint or a recovery holds the file for a moment.
+    connection.busy_timeout(Duration::from_secs(5))?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}

@@ -1,0 +1,366 @@
+//! The store through its public functions, and over damage done to its files.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tempfile::TempDir;
+
+use super::*;
+use crate::model::{ItemId, Text, Value, Verdict, Window, json};
+use crate::runtime::{self, block_on};
+
+fn folder() -> TempDir {
+    tempfile::tempdir().unwrap()
+}
+
+fn open(folder: &TempDir) -> Store {
+    Store::open(folder.path()).unwrap()
+}
+
+fn commit(store: &Store, changes: Vec<Change>) {
+    block_on(store.commit(changes)).unwrap();
+}
+
+fn position(number: i64) -> Change {
+    Change::Position { pipeline: "p".into(), component: "lines".into(), position: Value::from(number) }
+}
+
+fn seen(key: &str, until: Option<Timestamp>) -> Change {
+    Change::Seen { pipeline: "p".into(), component: "new".into(), key: key.into(), until }
+}
+
+fn time(seconds: i64) -> Timestamp {
+    Timestamp::from_second(seconds).unwrap()
+}
+
+fn letter(item: u64, at: i64, message: &str) -> DeadLetter {
+    let fault = FaultRecord { at: time(at), kind: "status".to_owned(), message: message.to_owned(), attempts: 5 };
+    DeadLetter {
+        id: 0,
+        pipeline: "p".into(),
+        component: "get".into(),
+        item: ItemId(item),
+        trace: format!("p-{item}"),
+        value: Value::bytes(vec![0u8, 159, 146, 150]),
+        labels: json::parse(br#"{"status":500}"#).unwrap(),
+        window: Some(Window { start: time(1), end: time(2) }),
+        history: vec![fault.clone()],
+        fault,
+        first: time(at),
+        last: time(at),
+        count: 1,
+    }
+}
+
+/// Runs SQL on the store's file, as someone with a shell could.
+fn tamper(folder: &TempDir, sql: &str) -> usize {
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    connection.execute(sql, []).unwrap()
+}
+
+fn names_in(folder: &TempDir) -> Vec<String> {
+    let mut names: Vec<_> =
+        fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn what_was_committed_is_there_after_the_store_was_closed_and_opened() {
+    let folder = folder();
+    let long_key = "k".repeat(1000);
+    let store = open(&folder);
+    commit(
+        &store,
+        vec![
+            position(7),
+            seen("a", None),
+            seen(&long_key, None),
+            Change::Last { pipeline: "p".into(), component: "changed".into(), key: "".into(), digest: [9; 32] },
+            Change::Dead(Box::new(letter(1, 10, "status 500"))),
+        ],
+    );
+    drop(store);
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(7)));
+    assert_eq!(store.position("p", "other").unwrap(), None);
+    assert!(store.is_seen("p", "new", "a").unwrap());
+    assert!(store.is_seen("p", "new", &long_key).unwrap());
+    assert!(!store.is_seen("p", "new", "b").unwrap());
+    assert!(!store.is_seen("q", "new", "a").unwrap());
+    assert_eq!(store.last_digest("p", "changed", "").unwrap(), Some([9; 32]));
+    assert_eq!(store.last_digest("p", "changed", "x").unwrap(), None);
+    assert_eq!(store.dead_letter_count().unwrap(), 1);
+    assert_eq!(store.damaged_rows(), 0);
+}
+
+#[test]
+fn every_one_of_many_commits_at_once_is_answered_after_it_is_stored() {
+    let folder = folder();
+    let store = open(&folder);
+    let commits: Vec<_> = (0..500)
+        .map(|number| {
+            let store = store.clone();
+            runtime::spawn(async move {
+                let key = number.to_string();
+                store.commit(vec![seen(&key, None)]).await.unwrap();
+                assert!(store.is_seen("p", "new", &key).unwrap(), "{key} was answered before it was stored");
+            })
+        })
+        .collect();
+    block_on(async {
+        for commit in commits {
+            commit.join().await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn commits_are_applied_in_the_order_of_their_calls() {
+    let folder = folder();
+    let store = open(&folder);
+    block_on(async {
+        let mut commits = Vec::new();
+        for number in 0..300 {
+            let mut commit = Box::pin(store.commit(vec![position(number)]));
+            assert!(futures_lite::future::poll_once(&mut commit).await.is_none_or(|result| result.is_ok()));
+            commits.push(commit);
+        }
+    });
+    // The futures were dropped; what was asked for is written all the same.
+    drop(store);
+    assert_eq!(open(&folder).position("p", "lines").unwrap(), Some(Value::from(299)));
+}
+
+#[test]
+fn the_files_are_for_their_owner_only() {
+    let parent = folder();
+    let state = parent.path().join("a/state");
+    let store = Store::open(&state).unwrap();
+    commit(&store, vec![position(1)]);
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&state), 0o700);
+    for entry in fs::read_dir(&state).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_second_gatherd_is_kept_out_and_told_who_holds_the_folder() {
+    let folder = folder();
+    let store = open(&folder);
+    let fault = Store::open(folder.path()).err().unwrap();
+    assert_eq!(fault.verdict, Verdict::Stop);
+    assert!(fault.message.contains(&format!("process {}", std::process::id())), "{fault}");
+    assert!(fault.message.contains("--state"), "{fault}");
+    assert!(fault.message.contains(&folder.path().display().to_string()), "{fault}");
+    drop(store);
+    open(&folder);
+}
+
+#[test]
+fn a_store_can_be_looked_into_while_it_is_held_and_after() {
+    let folder = folder();
+    let missing = Store::open_to_read(folder.path()).err().unwrap();
+    assert!(missing.message.contains("there is no store yet"), "{missing}");
+    let store = open(&folder);
+    commit(&store, vec![position(1), Change::Dead(Box::new(letter(1, 10, "no")))]);
+    let looking = Store::open_to_read(folder.path()).unwrap();
+    assert_eq!(looking.dead_letter_count().unwrap(), 1);
+    let refused = block_on(looking.commit(vec![position(2)])).unwrap_err();
+    assert!(refused.message.contains("look only"), "{refused}");
+    drop(looking);
+    drop(store);
+    let looking = Store::open_to_read(folder.path()).unwrap();
+    assert_eq!(looking.position("p", "lines").unwrap(), Some(Value::from(1)));
+}
+
+#[test]
+fn a_store_of_a_later_gatherd_is_left_alone() {
+    let folder = folder();
+    drop(open(&folder));
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    connection.pragma_update(None, "user_version", schema::VERSION + 1).unwrap();
+    connection.execute("DROP TABLE meta", []).unwrap();
+    connection.close().unwrap();
+    for fault in [Store::open(folder.path()).err().unwrap(), Store::open_to_read(folder.path()).err().unwrap()] {
+        assert!(fault.message.contains("a later gatherd wrote it"), "{fault}");
+    }
+    assert!(!names_in(&folder).iter().any(|name| name.contains("damaged")));
+}
+
+#[test]
+fn damage_to_the_version_does_not_pass_for_a_later_gatherd() {
+    let folder = folder();
+    let store = open(&folder);
+    commit(&store, vec![position(1)]);
+    drop(store);
+    tamper(&folder, "PRAGMA user_version = 77");
+    assert_eq!(open(&folder).position("p", "lines").unwrap(), Some(Value::from(1)));
+}
+
+#[test]
+fn a_damaged_position_falls_back_to_the_one_before_it() {
+    let folder = folder();
+    let store = open(&folder);
+    for number in 1..=4 {
+        commit(&store, vec![position(number)]);
+    }
+    drop(store);
+    // The fourth position stands in the odd table: turns begin at 0.
+    assert_eq!(tamper(&folder, "UPDATE position_odd SET position = '5'"), 1);
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(3)));
+    assert_eq!(store.damaged_rows(), 1);
+    commit(&store, vec![position(6)]);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(6)));
+    drop(store);
+    assert_eq!(tamper(&folder, "UPDATE position_odd SET turn = 99"), 1);
+    assert_eq!(open(&folder).position("p", "lines").unwrap(), Some(Value::from(3)));
+}
+
+#[test]
+fn damaged_keys_values_and_dead_letters_are_passed_over_and_counted() {
+    let folder = folder();
+    let store = open(&folder);
+    let last = |digest| Change::Last { pipeline: "p".into(), component: "c".into(), key: "k".into(), digest };
+    commit(&store, vec![seen("a", None), seen("b", None), last([1; 32])]);
+    commit(&store, vec![1, 2].into_iter().map(|item| Change::Dead(Box::new(letter(item, 10, "no")))).collect());
+    drop(store);
+    tamper(&folder, "UPDATE seen SET key = 'c' WHERE key = 'b'");
+    tamper(&folder, "UPDATE last SET digest = x'00'");
+    tamper(&folder, "UPDATE dead_letter SET value = '1' WHERE id = 1");
+    let store = open(&folder);
+    assert!(store.is_seen("p", "new", "a").unwrap());
+    assert!(!store.is_seen("p", "new", "c").unwrap());
+    assert_eq!(store.last_digest("p", "c", "k").unwrap(), None);
+    let letters = store.dead_letters(&DeadLetterFilter::default()).unwrap();
+    assert_eq!(letters.iter().map(|letter| letter.id).collect::<Vec<_>>(), [2]);
+    assert!(store.dead_letter(1).unwrap().is_none());
+    assert_eq!(store.damaged_rows(), 4);
+    // The next of each kind takes the damaged one's place.
+    commit(&store, vec![seen("c", None), last([2; 32]), Change::Dead(Box::new(letter(1, 20, "no")))]);
+    assert!(store.is_seen("p", "new", "c").unwrap());
+    assert_eq!(store.last_digest("p", "c", "k").unwrap(), Some([2; 32]));
+    assert_eq!(store.dead_letter(1).unwrap().unwrap().count, 1);
+}
+
+#[test]
+fn a_file_that_sqlite_cannot_read_is_set_aside_and_a_new_store_made() {
+    let folder = folder();
+    fs::write(folder.path().join(FILE), "this is no database, and never was one").unwrap();
+    let store = open(&folder);
+    commit(&store, vec![position(1)]);
+    let aside = names_in(&folder).into_iter().find(|name| name.starts_with("gatherd.db.damaged-")).unwrap();
+    let kept = fs::read_to_string(folder.path().join(aside)).unwrap();
+    assert_eq!(kept, "this is no database, and never was one");
+}
+
+#[test]
+fn a_broken_page_costs_its_own_rows_and_no_others() {
+    let folder = folder();
+    let store = open(&folder);
+    let keys: Vec<_> = (0..20_000).map(|number| format!("key-{number:06}")).collect();
+    commit(&store, keys.iter().map(|key| seen(key, None)).collect());
+    commit(&store, vec![position(5), Change::Dead(Box::new(letter(1, 10, "no")))]);
+    drop(store);
+    let path = folder.path().join(FILE);
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(10).position(|window| window == b"key-010000").unwrap();
+    bytes[at / 4096 * 4096..][..4096].fill(0xa5);
+    fs::write(&path, bytes).unwrap();
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(5)));
+    assert_eq!(store.dead_letter_count().unwrap(), 1);
+    let lost = keys.iter().filter(|key| !store.is_seen("p", "new", key).unwrap()).count();
+    assert!((1..500).contains(&lost), "{lost} keys lost");
+    assert!(names_in(&folder).iter().any(|name| name.starts_with("gatherd.db.damaged-")));
+}
+
+#[test]
+fn a_replacement_that_a_crash_cut_short_is_finished_at_the_next_start() {
+    let folder = folder();
+    let store = open(&folder);
+    commit(&store, vec![position(8)]);
+    drop(store);
+    let path = |name: &str| folder.path().join(name);
+    fs::rename(path("gatherd.db"), path("gatherd.db.salvaged")).unwrap();
+    fs::write(path("gatherd.db-wal"), "the log of the damaged store").unwrap();
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(8)));
+    assert!(names_in(&folder).iter().any(|name| name.starts_with("gatherd.db-wal.left-")));
+}
+
+#[test]
+fn seen_keys_are_forgotten_at_their_time_and_removed_while_others_are_added() {
+    let folder = folder();
+    let clock = Clock::turned_by_hand(time(1000));
+    let store = Store::open_with(folder.path(), clock.clone()).unwrap();
+    commit(&store, (0..100).map(|number| seen(&format!("old-{number}"), Some(time(1060)))).collect());
+    commit(&store, vec![seen("kept", None), seen("later", Some(time(9000)))]);
+    assert!(store.is_seen("p", "new", "old-1").unwrap());
+    clock.advance(Duration::from_secs(60));
+    assert!(!store.is_seen("p", "new", "old-1").unwrap());
+    for number in 0..60 {
+        commit(&store, vec![seen(&format!("fresh-{number}"), None)]);
+    }
+    assert!(store.is_seen("p", "new", "kept").unwrap());
+    assert!(store.is_seen("p", "new", "later").unwrap());
+    drop(store);
+    let connection = Connection::open(folder.path().join(FILE)).unwrap();
+    let left: i64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, 62);
+}
+
+#[test]
+fn a_dead_letter_comes_back_as_it_was() {
+    let folder = folder();
+    let store = open(&folder);
+    let sent = letter(0xfedc_ba98_7654_3210, 10, "status 500 from `http://a/`");
+    commit(&store, vec![Change::Dead(Box::new(sent.clone()))]);
+    let back = store.dead_letter(1).unwrap().unwrap();
+    assert_eq!(format!("{back:?}"), format!("{:?}", DeadLetter { id: 1, ..sent }));
+}
+
+#[test]
+fn an_item_that_fails_again_is_one_dead_letter_with_a_longer_history() {
+    let folder = folder();
+    let store = open(&folder);
+    for at in 1..=25 {
+        commit(&store, vec![Change::Dead(Box::new(letter(1, at, &format!("fault {at}"))))]);
+    }
+    commit(&store, vec![Change::Dead(Box::new(DeadLetter { component: "sink.db".into(), ..letter(1, 3, "other") }))]);
+    let letters = store.dead_letters(&DeadLetterFilter::default()).unwrap();
+    assert_eq!(letters.len(), 2);
+    let again = &letters[0];
+    assert_eq!((again.count, again.first, again.last), (25, time(1), time(25)));
+    assert_eq!(again.fault.message, "fault 25");
+    let history: Vec<_> = again.history.iter().map(|fault| fault.message.as_str()).collect();
+    assert_eq!((history.len(), history[0], history[19]), (20, "fault 6", "fault 25"));
+}
+
+#[test]
+fn dead_letters_are_listed_newest_first_and_by_what_is_asked() {
+    let folder = folder();
+    let store = open(&folder);
+    let with = |item, at, pipeline: &str, kind: &str| {
+        let mut letter = DeadLetter { pipeline: Text::from(pipeline), ..letter(item, at, "no") };
+        letter.fault.kind = kind.to_owned();
+        Change::Dead(Box::new(letter))
+    };
+    commit(&store, vec![with(1, 30, "p", "status"), with(2, 10, "q", "dns"), with(3, 20, "p", "dns")]);
+    let check = |filter: DeadLetterFilter, items: &[u64]| {
+        let listed: Vec<_> = store.dead_letters(&filter).unwrap().iter().map(|letter| letter.item.0).collect();
+        assert_eq!(listed, items, "{filter:?}");
+    };
+    let all = DeadLetterFilter::default;
+    check(all(), &[1, 3, 2]);
+    check(DeadLetterFilter { limit: Some(2), ..all() }, &[1, 3]);
+    check(DeadLetterFilter { pipeline: Some("p".to_owned()), ..all() }, &[1, 3]);
+    check(DeadLetterFilter { fault: Some("dns".to_owned()), ..all() }, &[3, 2]);
+    check(DeadLetterFilter { since: Some(time(20)), ..all() }, &[1, 3]);
+    check(DeadLetterFilter { component: Some("sink.x".to_owned()), ..all() }, &[]);
+}

@@ -1,0 +1,705 @@
+//! The engine, driven through its own surface with scripted components on a clock turned by hand.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use gatherd::component::{
+    BatchLimits, Fetch, FilterFault, Mark, MarkKind, Meter, Opened, Outputs, Position, Produced, Promise, Retry, Sink,
+    SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
+    TransformScope, WriteFault,
+};
+use gatherd::model::{Fault, FaultKind, Item, Labels, Size, Text, Value};
+use gatherd::pipeline::{Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+use gatherd::runtime::{self, Clock};
+use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
+
+/// Far more than any test needs: what tells done from hung.
+const LIMIT: Duration = Duration::from_secs(60);
+
+// ---- a source that counts
+
+/// Makes the integers from its position to `end`, then ends or falls silent.
+struct Numbers {
+    end: i64,
+    silent_at_end: bool,
+}
+
+impl SourceSettings for Numbers {
+    fn promise(&self) -> Promise {
+        Promise::AtLeastOnce
+    }
+
+    fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>> {
+        let next = context.position.and_then(|position| position.as_i64()).unwrap_or(0);
+        Ok(Box::new(NumbersSource { next, end: self.end, silent_at_end: self.silent_at_end }))
+    }
+}
+
+struct NumbersSource {
+    next: i64,
+    end: i64,
+    silent_at_end: bool,
+}
+
+#[async_trait]
+impl Source for NumbersSource {
+    async fn next(&mut self) -> Result<Option<Produced>, Fault> {
+        if self.next >= self.end {
+            if self.silent_at_end {
+                std::future::pending::<()>().await;
+            }
+            return Ok(None);
+        }
+        let number = self.next;
+        self.next += 1;
+        Ok(Some(Produced {
+            value: Value::from(number),
+            labels: Labels::default(),
+            window: None,
+            position: Some(Position(Value::from(self.next))),
+            place: number.to_le_bytes().to_vec(),
+            fault: None,
+        }))
+    }
+}
+
+// ---- steps made of closures
+
+type Apply = dyn Fn(&Item) -> Result<Outputs, FilterFault> + Send + Sync;
+
+#[derive(Clone)]
+struct Computes(Arc<Apply>);
+
+impl Transform for Computes {
+    fn apply(&self, item: &Item, _scope: &TransformScope) -> Result<Outputs, FilterFault> {
+        (self.0)(item)
+    }
+}
+
+impl StepSettings for Computes {
+    fn open(&self, _context: &StepContext, _limit: usize) -> Opened<Step> {
+        Ok(Step::Transform(Arc::new(self.clone())))
+    }
+}
+
+fn computes(apply: impl Fn(&Item) -> Result<Outputs, FilterFault> + Send + Sync + 'static) -> StepPlan {
+    step("computes", Arc::new(Computes(Arc::new(apply))), 1)
+}
+
+type Call = dyn Fn(Item) -> futures_lite::future::Boxed<Result<Outputs, Fault>> + Send + Sync;
+
+#[derive(Clone)]
+struct Calls {
+    host: fn(&Item) -> &'static str,
+    call: Arc<Call>,
+}
+
+#[async_trait]
+impl Fetch for Calls {
+    fn host(&self, item: &Item) -> Option<Text> {
+        Some((self.host)(item).into())
+    }
+
+    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault> {
+        let outputs = (self.call)(item.clone()).await;
+        if let Ok(Outputs::One(item)) = &outputs {
+            meter.grow(item.value.size_in_memory()).await;
+        }
+        outputs
+    }
+}
+
+impl StepSettings for Calls {
+    fn is_network(&self) -> bool {
+        true
+    }
+
+    fn open(&self, _context: &StepContext, _limit: usize) -> Opened<Step> {
+        Ok(Step::Fetch(Arc::new(self.clone())))
+    }
+}
+
+fn calls<F>(
+    workers: usize,
+    host: fn(&Item) -> &'static str,
+    call: impl Fn(Item) -> F + Send + Sync + 'static,
+) -> StepPlan
+where
+    F: Future<Output = Result<Outputs, Fault>> + Send + 'static,
+{
+    step("calls", Arc::new(Calls { host, call: Arc::new(move |item| Box::pin(call(item))) }), workers)
+}
+
+fn step(id: &str, settings: Arc<dyn StepSettings>, workers: usize) -> StepPlan {
+    StepPlan { id: id.into(), settings, when: None, retry: Retry::FETCH, workers }
+}
+
+fn number(item: &Item) -> i64 {
+    item.value.as_i64().expect("the source makes integers")
+}
+
+// ---- a sink that records
+
+/// Records what it is given, after asking its script about every batch.
+#[derive(Clone)]
+struct Records {
+    limits: BatchLimits,
+    script: Arc<dyn Fn(&[i64]) -> Script + Send + Sync>,
+    written: Arc<Mutex<Vec<Vec<i64>>>>,
+    arrived: Arc<event_listener::Event>,
+}
+
+enum Script {
+    Accept,
+    Fail(WriteFault),
+    Hang,
+}
+
+impl Records {
+    fn new(script: impl Fn(&[i64]) -> Script + Send + Sync + 'static) -> Self {
+        let limits = BatchLimits { items: 100, bytes: Size::mib(1), age: Duration::ZERO };
+        Self { limits, script: Arc::new(script), written: Arc::default(), arrived: Arc::default() }
+    }
+
+    fn batches(&self) -> Vec<Vec<i64>> {
+        self.written.lock().unwrap().clone()
+    }
+
+    fn items(&self) -> Vec<i64> {
+        let mut items = self.batches().concat();
+        items.sort_unstable();
+        items
+    }
+}
+
+impl SinkSettings for Records {
+    fn batch(&self) -> BatchLimits {
+        self.limits
+    }
+
+    fn open(&self, _context: SinkContext) -> Opened<Box<dyn Sink>> {
+        Ok(Box::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl Sink for Records {
+    async fn write(&self, batch: &[Item]) -> Result<(), WriteFault> {
+        let numbers: Vec<i64> = batch.iter().map(number).collect();
+        match (self.script)(&numbers) {
+            Script::Accept => {
+                self.written.lock().unwrap().push(numbers);
+                self.arrived.notify(usize::MAX);
+                Ok(())
+            }
+            Script::Fail(fault) => Err(fault),
+            Script::Hang => std::future::pending().await,
+        }
+    }
+}
+
+fn accepts() -> Records {
+    Records::new(|_| Script::Accept)
+}
+
+fn destination_fault() -> WriteFault {
+    WriteFault::Batch(Fault::retry(FaultKind::Connect, "cannot reach the destination"))
+}
+
+fn refusal() -> WriteFault {
+    WriteFault::Mixed(Fault::reject(FaultKind::Refused, "the destination refused it"))
+}
+
+// ---- running a plan
+
+struct Bench {
+    folder: tempfile::TempDir,
+    clock: Clock,
+    plan: Plan,
+    once: bool,
+    give_up: Option<Duration>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let plan = Plan {
+            pipelines: Vec::new(),
+            sinks: Vec::new(),
+            clients: Default::default(),
+            memory: Size::mib(256),
+            drain: Duration::from_secs(30),
+        };
+        let clock = Clock::turned_by_hand("2026-11-21T09:00:00Z".parse().unwrap());
+        Self { folder: tempfile::tempdir().unwrap(), clock, plan, once: true, give_up: None }
+    }
+
+    fn sink(mut self, name: &str, sink: &Records) -> Self {
+        let settings = Arc::new(sink.clone());
+        let (batch, retry) = (sink.limits, Retry::SINK);
+        self.plan.sinks.push(SinkPlan { name: name.into(), settings, when: None, batch, retry, workers: 1 });
+        self
+    }
+
+    fn pipeline(mut self, name: &str, source: Numbers, steps: Vec<StepPlan>, sinks: &[&str]) -> Self {
+        let source = SourcePlan { id: "numbers".into(), settings: Arc::new(source) };
+        let sinks = sinks.iter().map(|sink| Text::from(*sink)).collect();
+        self.plan.pipelines.push(PipelinePlan { name: name.into(), source, steps, sinks });
+        self
+    }
+
+    fn as_daemon(mut self) -> Self {
+        self.once = false;
+        self
+    }
+
+    fn start(&self) -> (Engine, Store) {
+        let store = Store::open(self.folder.path()).unwrap();
+        let options = Options { clock: self.clock.clone(), once: self.once, give_up: self.give_up };
+        (Engine::start(&self.plan, &store, &options).unwrap(), store)
+    }
+
+    /// Runs the plan to its end, turning the clock whenever everyone waits for it.
+    fn run(&self) -> Ran {
+        let (engine, store) = self.start();
+        turn_until(&self.clock, engine.finished());
+        Ran::of(&engine, &store)
+    }
+}
+
+struct Ran {
+    counts: Vec<Counts>,
+    dead: Vec<DeadLetter>,
+    position: HashMap<String, Option<i64>>,
+}
+
+impl Ran {
+    fn of(engine: &Engine, store: &Store) -> Self {
+        let status = engine.status();
+        let position = |name: &Text| {
+            let position = store.position(name, "numbers").unwrap();
+            (name.to_string(), position.and_then(|position| position.as_i64()))
+        };
+        Self {
+            counts: status.iter().map(|pipeline| pipeline.counts).collect(),
+            dead: store.dead_letters(&DeadLetterFilter::default()).unwrap(),
+            position: status.iter().map(|pipeline| position(&pipeline.name)).collect(),
+        }
+    }
+
+    fn dead_numbers(&self) -> Vec<i64> {
+        let mut numbers: Vec<i64> = self.dead.iter().filter_map(|letter| letter.value.as_i64()).collect();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
+/// Waits for `done`, and turns the clock to its next sleeper as long as that is not there.
+fn turn_until(clock: &Clock, done: impl Future<Output = ()>) {
+    let started = Instant::now();
+    let mut done = std::pin::pin!(done);
+    while runtime::block_on(futures_lite::future::poll_once(&mut done)).is_none() {
+        assert!(started.elapsed() < LIMIT, "hung");
+        std::thread::sleep(Duration::from_millis(1));
+        if let Some(next) = clock.next_sleeper() {
+            clock.advance(next);
+        }
+    }
+}
+
+/// Waits for `done` without turning the clock.
+fn wait_for(done: impl Future<Output = ()>) {
+    runtime::block_on(Clock::system().timeout(LIMIT, done)).expect("hung");
+}
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LIMIT, "hung");
+        std::thread::yield_now();
+    }
+}
+
+fn numbers(end: i64) -> Numbers {
+    Numbers { end, silent_at_end: false }
+}
+
+#[test]
+fn every_item_is_delivered_and_the_position_moves_behind_them() {
+    let sink = accepts();
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(5000), vec![], &["out"]).run();
+    assert_eq!(sink.items(), (0..5000).collect::<Vec<_>>());
+    assert_eq!(ran.position["p"], Some(5000));
+    let Counts { produced, settled, delivered, .. } = ran.counts[0];
+    assert_eq!((produced, settled, delivered), (5000, 5000, 5000));
+}
+
+#[test]
+fn children_of_children_all_arrive() {
+    let sink = accepts();
+    let double = || {
+        computes(|item| {
+            let number = number(item);
+            Ok(Outputs::Many(item.clone(), vec![Value::from(number * 2), Value::from(number * 2 + 1)]))
+        })
+    };
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(100), vec![double(), double()], &["out"]).run();
+    assert_eq!(sink.items(), (0..400).collect::<Vec<_>>());
+    assert_eq!(ran.counts[0].settled, 100);
+}
+
+#[test]
+fn a_step_that_panics_costs_one_item() {
+    let sink = accepts();
+    let inline = computes(|item| if number(item) == 3 { panic!("three") } else { Ok(Outputs::One(item.clone())) });
+    let network = calls(
+        8,
+        |_| "host",
+        |item| async move { if number(&item) == 5 { panic!("five") } else { Ok(Outputs::One(item)) } },
+    );
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(10), vec![inline, network], &["out"]).run();
+    assert_eq!(sink.items(), [0, 1, 2, 4, 6, 7, 8, 9]);
+    assert_eq!(ran.dead_numbers(), [3, 5]);
+    assert!(ran.dead.iter().all(|letter| letter.fault.kind == "panic"));
+    assert_eq!(ran.position["p"], Some(10));
+}
+
+#[test]
+fn a_sink_that_panics_costs_one_item() {
+    let sink = Records::new(|batch| if batch.contains(&4) { panic!("four") } else { Script::Accept });
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]).run();
+    assert_eq!(sink.items(), [0, 1, 2, 3, 5, 6, 7, 8, 9]);
+    assert_eq!(ran.dead_numbers(), [4]);
+}
+
+#[test]
+fn a_call_that_fails_is_tried_five_times_and_then_given_up() {
+    let sink = accepts();
+    let tries = Arc::new(AtomicUsize::new(0));
+    let counted = tries.clone();
+    let failing = calls(
+        8,
+        |_| "host",
+        move |item| {
+            let counted = counted.clone();
+            async move {
+                if number(&item) != 7 {
+                    return Ok(Outputs::One(item));
+                }
+                counted.fetch_add(1, Ordering::Relaxed);
+                Err(Fault::retry(FaultKind::Connect, "cannot get: connection refused"))
+            }
+        },
+    );
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(10), vec![failing], &["out"]).run();
+    assert_eq!(sink.items(), [0, 1, 2, 3, 4, 5, 6, 8, 9]);
+    assert_eq!(tries.load(Ordering::Relaxed), 5);
+    assert_eq!(ran.dead_numbers(), [7]);
+    assert_eq!((ran.dead[0].fault.attempts, &*ran.dead[0].component), (5, "calls"));
+}
+
+#[test]
+fn with_one_worker_items_keep_their_order_through_retries() {
+    let sink = accepts();
+    let failed = Arc::new(Mutex::new(HashSet::new()));
+    let step = calls(
+        1,
+        |item| if number(item) % 2 == 0 { "even" } else { "odd" },
+        move |item| {
+            let first_time = failed.lock().unwrap().insert(number(&item));
+            async move {
+                if first_time && number(&item) % 3 == 0 {
+                    return Err(Fault::retry(FaultKind::Timeout, "too slow"));
+                }
+                Ok(Outputs::One(item))
+            }
+        },
+    );
+    Bench::new().sink("out", &sink).pipeline("p", numbers(50), vec![step], &["out"]).run();
+    assert_eq!(sink.batches().concat(), (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_host_that_hangs_holds_up_only_its_own_items() {
+    let sink = accepts();
+    let step = calls(
+        4,
+        |item| if number(item) % 2 == 0 { "alive" } else { "hangs" },
+        |item| async move {
+            if number(&item) % 2 == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Outputs::One(item))
+        },
+    );
+    let bench = Bench::new().sink("out", &sink).pipeline("p", numbers(600), vec![step], &["out"]);
+    let (engine, _store) = bench.start();
+    wait_until(|| sink.items().len() == 300);
+    wait_for(engine.abandon());
+}
+
+#[test]
+fn a_host_that_asks_to_wait_is_not_called_before_its_time() {
+    let sink = accepts();
+    let clock_seen = Arc::new(Mutex::new(Vec::new()));
+    let bench = Bench::new().sink("out", &sink);
+    let (clock, seen, asked) = (bench.clock.clone(), clock_seen.clone(), Arc::new(AtomicBool::new(false)));
+    let start = clock.instant();
+    let step = calls(
+        4,
+        |_| "host",
+        move |item| {
+            let now = clock.instant();
+            seen.lock().unwrap().push(now.duration_since(start).as_secs());
+            let first = !asked.swap(true, Ordering::Relaxed);
+            async move {
+                if first {
+                    return Err(Fault::not_before(now + Duration::from_secs(90), "the rate is used up"));
+                }
+                Ok(Outputs::One(item))
+            }
+        },
+    );
+    let ran = bench.pipeline("p", numbers(3), vec![step], &["out"]).run();
+    assert_eq!(sink.items(), [0, 1, 2]);
+    assert_eq!(ran.counts[0].retried, 0, "waiting is no try");
+    let seen = clock_seen.lock().unwrap();
+    assert_eq!(seen[0], 0);
+    assert!(seen[1..].iter().all(|seconds| *seconds >= 90), "{seen:?}");
+}
+
+#[test]
+fn a_dead_sink_does_not_delay_another_pipeline() {
+    let (dead, alive) = (Records::new(|_| Script::Fail(destination_fault())), accepts());
+    let bench = Bench::new()
+        .sink("dead", &dead)
+        .sink("alive", &alive)
+        .pipeline("held", numbers(20_000), vec![], &["dead"])
+        .pipeline("free", numbers(20_000), vec![], &["alive"]);
+    let (engine, _store) = bench.start();
+    wait_until(|| alive.items().len() == 20_000);
+    wait_for(engine.abandon());
+    assert!(dead.items().is_empty());
+}
+
+#[test]
+fn a_sink_is_waited_for_until_it_works_again() {
+    let failures = Arc::new(AtomicUsize::new(0));
+    let counted = failures.clone();
+    let sink = Records::new(move |_| {
+        if counted.fetch_add(1, Ordering::Relaxed) < 12 { Script::Fail(destination_fault()) } else { Script::Accept }
+    });
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]).run();
+    assert_eq!(sink.items(), (0..10).collect::<Vec<_>>());
+    assert!(ran.dead.is_empty());
+}
+
+#[test]
+fn items_that_a_batch_left_behind_are_tried_again_alone() {
+    let held_back =
+        |batch: &[i64]| -> Vec<usize> { (0..batch.len()).filter(|place| batch[*place] % 10 == 3).collect() };
+    let failures = Arc::new(AtomicUsize::new(0));
+    let counted = failures.clone();
+    let delivered = Arc::new(Mutex::new(Vec::new()));
+    let noted = delivered.clone();
+    let sink = Records::new(move |batch| {
+        let left = held_back(batch);
+        if left.is_empty() || counted.fetch_add(1, Ordering::Relaxed) >= 8 {
+            return Script::Accept;
+        }
+        let delivered = (0..batch.len()).filter(|place| !left.contains(place)).map(|place| batch[place]);
+        noted.lock().unwrap().extend(delivered);
+        let fault = Fault::retry(FaultKind::Write, "no space for these");
+        Script::Fail(WriteFault::Items(left.into_iter().map(|place| (place, fault.clone())).collect()))
+    });
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(30), vec![], &["out"]).run();
+    assert!(ran.dead.is_empty());
+    let mut all = [sink.items(), delivered.lock().unwrap().clone()].concat();
+    all.sort_unstable();
+    assert_eq!(all, (0..30).collect::<Vec<_>>());
+    assert!(failures.load(Ordering::Relaxed) > 8);
+}
+
+#[test]
+fn a_single_run_gives_up_on_a_dead_sink_and_its_items_come_again() {
+    let dead = Records::new(|_| Script::Fail(destination_fault()));
+    let mut bench = Bench::new().sink("out", &dead).pipeline("p", numbers(10), vec![], &["out"]);
+    bench.give_up = Some(Duration::from_secs(300));
+    let ran = bench.run();
+    assert_eq!((ran.counts[0].abandoned, ran.position["p"]), (10, None));
+    let alive = accepts();
+    bench.plan.sinks.clear();
+    let ran = bench.sink("out", &alive).run();
+    assert_eq!((alive.items().len(), ran.position["p"]), (10, Some(10)));
+}
+
+#[test]
+fn bad_rows_are_found_by_halving_the_batch() {
+    let sink = Records::new(|batch| {
+        if batch.iter().any(|number| number % 40 == 7) { Script::Fail(refusal()) } else { Script::Accept }
+    });
+    let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(100), vec![], &["out"]).run();
+    assert_eq!(ran.dead_numbers(), [7, 47, 87]);
+    assert_eq!(sink.items().len(), 97);
+    assert!(ran.dead.iter().all(|letter| &*letter.component == "sink.out"));
+}
+
+#[test]
+fn twenty_refusals_in_a_row_open_the_breaker_and_nothing_is_given_up() {
+    let mended = Arc::new(AtomicBool::new(false));
+    let (seen, refused) = (mended.clone(), Arc::new(Mutex::new(Vec::new())));
+    let noted = refused.clone();
+    let sink = Records::new(move |batch| {
+        if seen.load(Ordering::Relaxed) {
+            return Script::Accept;
+        }
+        if batch.len() == 1 {
+            noted.lock().unwrap().push(batch[0]);
+        }
+        Script::Fail(refusal())
+    });
+    let bench = Bench::new().sink("out", &sink).pipeline("p", numbers(100), vec![], &["out"]);
+    let (engine, store) = bench.start();
+    // Twenty refusals open it; the probes after that take another item each time.
+    turn_until(&bench.clock, async {
+        while refused.lock().unwrap().len() < 25 {
+            futures_lite::future::yield_now().await;
+        }
+    });
+    mended.store(true, Ordering::Relaxed);
+    turn_until(&bench.clock, engine.finished());
+    let ran = Ran::of(&engine, &store);
+    assert_eq!(sink.items(), (0..100).collect::<Vec<_>>());
+    assert!(ran.dead.is_empty());
+    let probes: HashSet<i64> = refused.lock().unwrap()[20..25].iter().copied().collect();
+    assert_eq!(probes.len(), 5, "a probe took an item twice");
+}
+
+#[test]
+fn a_batch_is_written_when_it_is_full_or_old() {
+    let mut sink = accepts();
+    sink.limits = BatchLimits { items: 4, bytes: Size::mib(1), age: Duration::from_secs(10) };
+    let source = Numbers { end: 10, silent_at_end: true };
+    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let (engine, _store) = bench.start();
+    wait_until(|| sink.batches().len() == 2 && bench.clock.next_sleeper().is_some());
+    assert_eq!(sink.batches(), [vec![0, 1, 2, 3], vec![4, 5, 6, 7]]);
+    wait_until(|| bench.clock.next_sleeper() == Some(Duration::from_secs(10)));
+    bench.clock.advance(Duration::from_secs(9));
+    assert_eq!(sink.batches().len(), 2);
+    bench.clock.advance(Duration::from_secs(1));
+    wait_until(|| sink.batches().len() == 3);
+    assert_eq!(sink.batches()[2], [8, 9]);
+    wait_for(engine.abandon());
+}
+
+#[test]
+fn a_silent_source_does_not_hold_up_a_stop() {
+    let sink = accepts();
+    let source = Numbers { end: 10, silent_at_end: true };
+    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let (engine, store) = bench.start();
+    wait_until(|| sink.items().len() == 10);
+    wait_for(engine.stop(&bench.clock, Duration::from_secs(30)));
+    assert_eq!(Ran::of(&engine, &store).position["p"], Some(10));
+}
+
+#[test]
+fn a_sink_that_hangs_holds_up_a_stop_for_the_drain_and_no_longer() {
+    let sink = Records::new(|_| Script::Hang);
+    let source = Numbers { end: 10, silent_at_end: true };
+    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let (engine, store) = bench.start();
+    wait_until(|| engine.status()[0].counts.produced == 10);
+    let before = bench.clock.instant();
+    turn_until(&bench.clock, engine.stop(&bench.clock, Duration::from_secs(30)));
+    assert_eq!(bench.clock.instant().duration_since(before), Duration::from_secs(30));
+    let ran = Ran::of(&engine, &store);
+    assert_eq!((ran.counts[0].abandoned, ran.position["p"]), (10, None));
+}
+
+#[test]
+fn a_stop_does_not_wait_for_a_sink_that_is_down() {
+    let sink = Records::new(|_| Script::Fail(destination_fault()));
+    let source = Numbers { end: 10, silent_at_end: true };
+    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let (engine, _store) = bench.start();
+    wait_until(|| bench.clock.next_sleeper().is_some());
+    // The clock stands still: only not waiting at all gets to the end.
+    wait_for(engine.stop(&bench.clock, Duration::from_secs(30)));
+}
+
+#[test]
+fn an_item_whose_key_is_in_flight_shares_its_outcome() {
+    let mark = |item: &Item| Mark {
+        pipeline: "p".into(),
+        component: "new".into(),
+        key: (number(item) % 5).to_string().into(),
+        kind: MarkKind::Seen { until: None },
+    };
+    let marked = || computes(move |item| Ok(Outputs::Marked(item.clone(), mark(item))));
+    let sink = accepts();
+    let bench = Bench::new().sink("out", &sink).pipeline("p", numbers(1000), vec![marked()], &["out"]);
+    let ran = bench.run();
+    assert_eq!(sink.items(), [0, 1, 2, 3, 4]);
+    assert_eq!((ran.counts[0].settled, ran.counts[0].filtered), (1000, 995));
+}
+
+#[test]
+fn a_mark_is_left_only_by_an_item_that_settled() {
+    let marked = || {
+        computes(|item| {
+            let key = number(item).to_string().into();
+            let kind = MarkKind::Seen { until: None };
+            Ok(Outputs::Marked(item.clone(), Mark { pipeline: "p".into(), component: "new".into(), key, kind }))
+        })
+    };
+    let dead = Records::new(|_| Script::Fail(destination_fault()));
+    let mut bench = Bench::new().sink("out", &dead).pipeline("p", numbers(10), vec![marked()], &["out"]);
+    bench.give_up = Some(Duration::from_secs(60));
+    bench.run();
+    let alive = accepts();
+    bench.plan.sinks.clear();
+    bench.sink("out", &alive).run();
+    assert_eq!(alive.items(), (0..10).collect::<Vec<_>>());
+}
+
+#[test]
+fn an_item_abandoned_while_the_engine_runs_comes_again() {
+    let failures = Arc::new(AtomicUsize::new(0));
+    let sink = Records::new(move |batch| {
+        if batch.contains(&3) && failures.fetch_add(1, Ordering::Relaxed) < 2 {
+            Script::Fail(destination_fault())
+        } else {
+            Script::Accept
+        }
+    });
+    let mut bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]);
+    bench.give_up = Some(Duration::ZERO);
+    let ran = bench.run();
+    assert!(ran.counts[0].abandoned >= 2);
+    assert_eq!(sink.items().into_iter().collect::<HashSet<_>>(), (0..10).collect());
+    assert_eq!(ran.position["p"], Some(10));
+}
+
+#[test]
+fn items_larger_than_the_budget_pass_one_at_a_time() {
+    let sink = accepts();
+    let large = calls(
+        8,
+        |_| "host",
+        |item| async move {
+            let text = "x".repeat(200_000);
+            Ok(Outputs::One(item.with_value(Value::from(text))))
+        },
+    );
+    let back = computes(|item| {
+        Ok(Outputs::One(item.with_value(Value::from(item.value.as_text().map_or(0, str::len) as i64))))
+    });
+    let mut bench = Bench::new().sink("out", &sink).pipeline("p", numbers(50), vec![large, back], &["out"]);
+    bench.plan.memory = Size(100_000);
+    bench.run();
+    assert_eq!(sink.items(), vec![200_000; 50]);
+}
