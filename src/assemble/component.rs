@@ -14,8 +14,15 @@ pub(super) struct Role<S: ?Sized + 'static> {
     pub example: &'static str,
     /// The settings that any of them may have beside its component key.
     pub common: &'static [&'static str],
-    /// The names of the other roles' kinds, with the sentence that says where those stand.
-    pub elsewhere: &'static [(&'static str, fn(&str) -> bool, &'static str)],
+    pub others: &'static [OtherRole],
+}
+
+/// A role that a component of this name may have been meant for.
+pub(super) struct OtherRole {
+    pub name: &'static str,
+    pub has_kind: fn(&str) -> bool,
+    /// Where such a component stands.
+    pub way_out: &'static str,
 }
 
 /// A component whose table has been read.
@@ -94,9 +101,9 @@ fn kind_of<'n, S: ?Sized>(
     let names = role.kinds.iter().map(|kind| kind.name);
     let candidates: Vec<(&str, &Entry)> = table.iter().filter(|(key, _)| !role.common.contains(key)).collect();
     for (key, entry) in &candidates {
-        if let Some((other, _, where_to)) = role.elsewhere.iter().find(|(_, is_of, _)| is_of(key)) {
-            let message = format!("`{key}` is a {other}, not a {}", role.name);
-            mistakes.report(Rule::WrongRole, entry.key_place.clone(), message, *where_to);
+        if let Some(other) = role.others.iter().find(|other| (other.has_kind)(key)) {
+            let message = format!("`{key}` is a {}, not a {}", other.name, role.name);
+            mistakes.report(Rule::WrongRole, entry.key_place.clone(), message, other.way_out);
             return None;
         }
     }

@@ -6,7 +6,7 @@ use crate::settings::Record;
 #[derive(Debug, Default)]
 pub struct Description {
     pub pipelines: Vec<PipelineDescription>,
-    /// Every sink of the config, named or inline; those that stand inline are called `PIPELINE.KIND`.
+    /// Every sink of the config.
     pub sinks: Vec<ComponentDescription>,
     /// `[http.NAME]` by name.
     pub clients: Vec<(String, Vec<Record>)>,
@@ -30,6 +30,8 @@ pub struct PipelineDescription {
 pub struct ComponentDescription {
     /// The id of a source or step, the name of a sink.
     pub id: String,
+    /// It is a sink that stands in a pipeline's `to`, and is called `PIPELINE.KIND`.
+    pub is_inline: bool,
     pub kind: &'static str,
     /// Its own settings.
     pub inner: Vec<Record>,

@@ -34,22 +34,22 @@ pub struct KindDescription {
 pub fn describe_kinds() -> Vec<KindDescription> {
     let sources = crate::sources::KINDS
         .iter()
-        .map(|kind| describe_kind(pipeline::SOURCE.name, kind, |section, _| drop(common::read_source(section))));
+        .map(|kind| describe_kind(pipeline::SOURCE.name, kind, |section, _| Some(common::read_source(section))));
     let steps = crate::steps::KINDS
         .iter()
-        .map(|kind| describe_kind(pipeline::STEP.name, kind, |section, step| drop(common::read_step(section, step))));
+        .map(|kind| describe_kind(pipeline::STEP.name, kind, |section, step| Some(common::read_step(section, step))));
     let sinks = crate::sinks::KINDS
         .iter()
-        .map(|kind| describe_kind(sink::ROLE.name, kind, |section, sink| drop(common::read_sink(section, sink))));
+        .map(|kind| describe_kind(sink::ROLE.name, kind, |section, sink| Some(common::read_sink(section, sink))));
     sources.chain(steps).chain(sinks).collect()
 }
 
-fn describe_kind<S: ?Sized>(
+fn describe_kind<S: ?Sized, C>(
     role: &'static str,
     kind: &Kind<S>,
-    common: impl FnOnce(&mut Section<'_>, Option<&S>),
+    common: impl FnOnce(&mut Section<'_>, Option<&S>) -> Option<C>,
 ) -> KindDescription {
     let Read { value, records } = describe(kind.read);
-    let beside = describe(|section| Some(common(section, value.as_deref()))).records;
+    let beside = describe(|section| common(section, value.as_deref())).records;
     KindDescription { role, name: kind.name, summary: kind.summary, sample: kind.sample, settings: records, beside }
 }

@@ -1,6 +1,6 @@
 //! A pipeline of a config: its source, its steps, and where its items go.
 
-use super::component::{self, Component, Role};
+use super::component::{self, Component, OtherRole, Role};
 use super::sink::{self, Sinks};
 use super::{ComponentDescription, Description, PipelineDescription, common};
 use crate::component::{SourceSettings, StepSettings, find};
@@ -14,10 +14,7 @@ pub(super) const SOURCE: Role<dyn SourceSettings> = Role {
     kinds: crate::sources::KINDS,
     example: "{ every = \"1m\" }",
     common: common::SOURCE,
-    elsewhere: &[
-        ("step", is_step, "write it among the pipeline's `steps`"),
-        ("sink", sink::is_sink, "write it in the pipeline's `to`"),
-    ],
+    others: &[STEP_ELSEWHERE, sink::ELSEWHERE],
 };
 
 pub(super) const STEP: Role<dyn StepSettings> = Role {
@@ -25,17 +22,19 @@ pub(super) const STEP: Role<dyn StepSettings> = Role {
     kinds: crate::steps::KINDS,
     example: "{ get = \"https://…\" }",
     common: common::STEP,
-    elsewhere: &[
-        ("source", is_source, "write it as the pipeline's `from`"),
-        ("sink", sink::is_sink, "write it in the pipeline's `to`"),
-    ],
+    others: &[SOURCE_ELSEWHERE, sink::ELSEWHERE],
 };
 
-pub(super) fn is_source(name: &str) -> bool {
+pub(super) const SOURCE_ELSEWHERE: OtherRole =
+    OtherRole { name: "source", has_kind: is_source, way_out: "write it as the pipeline's `from`" };
+pub(super) const STEP_ELSEWHERE: OtherRole =
+    OtherRole { name: "step", has_kind: is_step, way_out: "write it among the pipeline's `steps`" };
+
+fn is_source(name: &str) -> bool {
     find(SOURCE.kinds, name).is_some()
 }
 
-pub(super) fn is_step(name: &str) -> bool {
+fn is_step(name: &str) -> bool {
     find(STEP.kinds, name).is_some()
 }
 
@@ -98,7 +97,7 @@ fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text) -
 
 fn describe<S: ?Sized, C>(component: Component<S, C>, id: &str) -> ComponentDescription {
     let Component { kind, inner, beside, .. } = component;
-    ComponentDescription { id: id.to_owned(), kind, inner, beside }
+    ComponentDescription { id: id.to_owned(), is_inline: false, kind, inner, beside }
 }
 
 /// Whether a pipeline takes from a queue, which is reported: there are none yet.

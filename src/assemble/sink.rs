@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::component::{self, Component, Role};
+use super::component::{self, Component, OtherRole, Role};
 use super::{ComponentDescription, Description, common, pipeline};
 use crate::component::SinkSettings;
 use crate::config::{Config, Named};
@@ -15,11 +15,11 @@ pub(super) const ROLE: Role<dyn SinkSettings> = Role {
     kinds: crate::sinks::KINDS,
     example: "{ stdout = {} }",
     common: common::SINK,
-    elsewhere: &[
-        ("source", pipeline::is_source, "write it as the pipeline's `from`"),
-        ("step", pipeline::is_step, "write it among the pipeline's `steps`"),
-    ],
+    others: &[pipeline::SOURCE_ELSEWHERE, pipeline::STEP_ELSEWHERE],
 };
+
+pub(super) const ELSEWHERE: OtherRole =
+    OtherRole { name: "sink", has_kind: is_sink, way_out: "write it in the pipeline's `to`" };
 
 pub(super) fn is_sink(name: &str) -> bool {
     crate::component::find(ROLE.kinds, name).is_some()
@@ -34,6 +34,7 @@ struct Sink {
     name: String,
     /// Nothing if it is wrong: that has been reported then.
     read: Option<Component<dyn SinkSettings, common::SinkCommon>>,
+    is_inline: bool,
     is_used: bool,
 }
 
@@ -43,6 +44,7 @@ pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
     let read = |section: &Named| Sink {
         name: section.name.clone(),
         read: component::read(&ROLE, &section.node, &vars, reading, common::read_sink),
+        is_inline: false,
         is_used: false,
     };
     Sinks { sinks: config.sinks.iter().map(read).collect() }
@@ -50,7 +52,7 @@ pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
 
 impl Sinks {
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.sinks.iter().map(|sink| sink.name.as_str()).filter(|name| !name.contains('.'))
+        self.sinks.iter().filter(|sink| !sink.is_inline).map(|sink| sink.name.as_str())
     }
 
     /// Marks a sink as used; false if there is none of that name.
@@ -79,14 +81,14 @@ impl Sinks {
             number += 1;
             name = format!("{pipeline}.{kind}-{number}");
         }
-        self.sinks.push(Sink { name: name.clone(), read, is_used: true });
+        self.sinks.push(Sink { name: name.clone(), read, is_inline: true, is_used: true });
         name
     }
 
     /// The sinks that pipelines use. Nothing if any sink is wrong.
     pub(super) fn into_used(self, description: &mut Description) -> Option<Vec<SinkPlan>> {
         let mut used = Vec::new();
-        for Sink { name, read, is_used } in self.sinks {
+        for Sink { name, read, is_inline, is_used } in self.sinks {
             let sink = read?;
             let settings: Arc<dyn SinkSettings> = sink.settings?;
             if is_used {
@@ -100,7 +102,7 @@ impl Sinks {
                 });
             }
             let (inner, beside) = (sink.inner, sink.beside);
-            description.sinks.push(ComponentDescription { id: name, kind: sink.kind, inner, beside });
+            description.sinks.push(ComponentDescription { id: name, is_inline, kind: sink.kind, inner, beside });
         }
         Some(used)
     }

@@ -8,11 +8,11 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{EXIT_CONFIG, EXIT_USAGE, mistakes, output};
-use crate::assemble::{self, Assembled, ComponentDescription, PipelineDescription};
+use crate::assemble::{self, Assembled, ComponentDescription, Description, PipelineDescription};
 use crate::component::Promise;
-use crate::pipeline::{PipelinePlan, SINK_CHANNEL, STAGE_CHANNEL};
+use crate::pipeline::{PipelinePlan, STAGE_CHANNEL};
 use crate::runtime::Clock;
-use crate::settings::{Fill, Record, expanded, key_to_toml, text_to_toml, way_out};
+use crate::settings::{Fill, Record, Shown, expanded, key_to_toml, text_to_toml, way_out};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
@@ -52,11 +52,10 @@ pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
     output::print(&text)
 }
 
-/// All of it, or one pipeline with what it names.
+/// All of it, or one pipeline with what it names. What is written is a config itself.
 fn write_config(out: &mut Vec<u8>, assembled: &Assembled, name: Option<&str>, now: Timestamp) -> io::Result<()> {
-    let description = &assembled.description;
-    let shown: Vec<(&PipelineDescription, &PipelinePlan)> = description
-        .pipelines
+    let Description { pipelines, sinks, clients, service } = &assembled.description;
+    let shown: Vec<_> = pipelines
         .iter()
         .zip(&assembled.pipelines)
         .filter(|(pipeline, _)| name.is_none_or(|name| pipeline.name == name))
@@ -65,35 +64,33 @@ fn write_config(out: &mut Vec<u8>, assembled: &Assembled, name: Option<&str>, no
         if index > 0 {
             writeln!(out)?;
         }
-        write_pipeline(out, pipeline, plan, now)?;
+        write_pipeline(out, pipeline, plan, assembled, now)?;
     }
-    let is_shown = |sink: &ComponentDescription| {
-        name.is_none() || shown.iter().any(|(pipeline, _)| pipeline.to.contains(&sink.id))
-    };
-    for sink in description.sinks.iter().filter(|sink| is_shown(sink)) {
-        writeln!(out, "\n[sink.{}]", key_to_toml(&sink.id))?;
-        if sink.id.contains('.') {
-            writeln!(out, "# stands in the pipeline itself")?;
+    let is_named = |sink: &ComponentDescription| shown.iter().any(|(pipeline, _)| pipeline.to.contains(&sink.id));
+    for sink in sinks.iter().filter(|sink| !sink.is_inline && (name.is_none() || is_named(sink))) {
+        writeln!(out, "\n[sink.{}]", sink.id)?;
+        if let Some(queue) = sink_queue(assembled, &sink.id) {
+            writeln!(out, "# {queue}")?;
         }
-        writeln!(out, "# takes from a queue of {SINK_CHANNEL} items")?;
-        writeln!(out, "{} = {}", sink.kind, expanded(&sink.inner))?;
+        write_setting(out, sink.kind, &expanded(&sink.inner))?;
         write_settings(out, &sink.beside)?;
     }
-    if name.is_none() {
-        for (name, records) in &description.clients {
-            writeln!(out, "\n[http.{name}]")?;
-            write_settings(out, records)?;
-        }
-        writeln!(out, "\n[service]")?;
-        write_settings(out, &description.service)?;
+    if name.is_some() {
+        return Ok(());
     }
-    Ok(())
+    for (name, records) in clients {
+        writeln!(out, "\n[http.{name}]")?;
+        write_settings(out, records)?;
+    }
+    writeln!(out, "\n[service]")?;
+    write_settings(out, service)
 }
 
 fn write_pipeline(
     out: &mut Vec<u8>,
     pipeline: &PipelineDescription,
     plan: &PipelinePlan,
+    assembled: &Assembled,
     now: Timestamp,
 ) -> io::Result<()> {
     writeln!(out, "[pipeline.{}]", pipeline.name)?;
@@ -106,58 +103,93 @@ fn write_pipeline(
         let ticks: Vec<String> = ticks.iter().map(|tick| tick.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).collect();
         writeln!(out, "# next ticks: {}", ticks.join(", "))?;
     }
-    writeln!(out, "from = {}", component(&pipeline.source))?;
-    if pipeline.steps.is_empty() {
-        writeln!(out, "steps = []")?;
-    } else {
-        writeln!(out, "steps = [")?;
-        let mut stage = 0;
-        for (step, plan) in pipeline.steps.iter().zip(&plan.steps) {
-            if plan.settings.is_network() {
-                stage += 1;
-                let workers = plan.workers;
-                writeln!(out, "  # stage {stage}: a queue of {STAGE_CHANNEL} items, and {workers} workers")?;
-            }
-            writeln!(out, "  {},", component(step))?;
-        }
-        writeln!(out, "]")?;
-    }
-    let to: Vec<String> = pipeline.to.iter().map(|name| text_to_toml(name)).collect();
-    let to = format!("to = [{}]", to.join(", "));
+    write_setting(out, "from", &component(&pipeline.source))?;
+    let steps = pipeline.steps.iter().zip(&plan.steps);
+    let mut stage = 0;
+    let steps = steps.map(|(step, plan)| {
+        let comment = plan.settings.is_network().then(|| {
+            stage += 1;
+            format!("stage {stage}: a queue of {STAGE_CHANNEL} items, and {}", workers(plan.workers))
+        });
+        (comment, component(step))
+    });
+    write_list(out, "steps", &steps.collect::<Vec<_>>())?;
     match (pipeline.is_logged, pipeline.to.is_empty()) {
-        (true, _) => writeln!(out, "{to} # left out: the items are logged"),
-        (false, true) => writeln!(out, "{to} # the items are discarded"),
-        (false, false) => writeln!(out, "{to}"),
+        (true, _) => writeln!(out, "# no `to` is given, so the items are logged")?,
+        (false, true) => writeln!(out, "# the items are discarded")?,
+        (false, false) => {}
     }
+    let to = pipeline.to.iter().map(|name| {
+        let inline = assembled.description.sinks.iter().find(|sink| sink.is_inline && sink.id == *name);
+        match inline {
+            Some(sink) => (sink_queue(assembled, name), component(sink)),
+            None => (None, Shown::Plain(text_to_toml(name))),
+        }
+    });
+    write_list(out, "to", &to.collect::<Vec<_>>())
 }
 
 fn promise(promise: Promise) -> &'static str {
     match promise {
         Promise::AtLeastOnce => "promise: every item is delivered at least once, also over a crash",
         Promise::UntilTheProcessDies => {
-            "promise: every item is delivered at least once, but items in flight are lost if the process dies, since \
-             this source cannot be asked again"
+            "promise: every item is delivered at least once, but those in flight are lost if the process dies: this \
+             source cannot be asked again"
         }
     }
 }
 
-/// A source or step on one line, with all its settings.
-fn component(component: &ComponentDescription) -> String {
-    let mut entries = vec![format!("{} = {}", component.kind, expanded(&component.inner))];
-    // The id may be a default of this pipeline, which the reader of the table cannot know.
-    entries.push(format!("id = {}", text_to_toml(&component.id)));
-    let beside = component.beside.iter().filter(|record| record.key != "id");
-    entries.extend(beside.filter_map(|record| Some(format!("{} = {}", record.key, record.expanded()?))));
-    format!("{{ {} }}", entries.join(", "))
+/// The queue before a sink, if a pipeline uses it.
+fn sink_queue(assembled: &Assembled, name: &str) -> Option<String> {
+    let plan = assembled.sinks.iter().find(|plan| *plan.name == *name)?;
+    Some(format!("sink {name}: a queue of {} items, and {}", plan.channel(), workers(plan.workers)))
+}
+
+fn workers(count: usize) -> String {
+    if count == 1 { "1 worker".to_owned() } else { format!("{count} workers") }
+}
+
+/// A component's table in full.
+fn component(component: &ComponentDescription) -> Shown {
+    let mut entries = vec![(component.kind.to_owned(), expanded(&component.inner))];
+    for record in &component.beside {
+        let shown = match &record.shown() {
+            // The default is known to the pipeline alone.
+            None if record.key == "id" => Some(Shown::Plain(text_to_toml(&component.id))),
+            shown => shown.clone(),
+        };
+        entries.extend(shown.map(|shown| (record.key.clone(), shown)));
+    }
+    Shown::Table(entries)
 }
 
 fn write_settings(out: &mut Vec<u8>, records: &[Record]) -> io::Result<()> {
     for record in records {
-        if let Some(value) = record.expanded() {
-            writeln!(out, "{} = {value}", key_to_toml(&record.key))?;
+        if let Some(shown) = record.shown() {
+            write_setting(out, &record.key, &shown)?;
         }
     }
     Ok(())
+}
+
+fn write_setting(out: &mut Vec<u8>, key: &str, value: &Shown) -> io::Result<()> {
+    let before = format!("{} = ", key_to_toml(key));
+    writeln!(out, "{before}{}", value.laid_out(&before))
+}
+
+/// A list with a comment before some of its elements.
+fn write_list(out: &mut Vec<u8>, key: &str, elements: &[(Option<String>, Shown)]) -> io::Result<()> {
+    if elements.iter().all(|(comment, value)| comment.is_none() && matches!(value, Shown::Plain(_))) {
+        return write_setting(out, key, &Shown::List(elements.iter().map(|(_, value)| value.clone()).collect()));
+    }
+    writeln!(out, "{key} = [")?;
+    for (comment, value) in elements {
+        if let Some(comment) = comment {
+            writeln!(out, "  # {comment}")?;
+        }
+        writeln!(out, "  {},", value.laid_out("  "))?;
+    }
+    writeln!(out, "]")
 }
 
 /// The error table of each step that goes to the network.

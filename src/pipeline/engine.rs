@@ -21,9 +21,6 @@ use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock, Task};
 use crate::store::Store;
 
-/// How many items the channel before a sink holds, at least.
-pub const SINK_CHANNEL: usize = 1024;
-
 /// How an engine runs.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
@@ -158,7 +155,7 @@ impl Opening<'_> {
     fn sink(&mut self, plan: &SinkPlan) -> Result<(Text, SinkDoor), Fault> {
         let Options { clock, give_up, .. } = self.options;
         let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients: self.plan.clients.clone() };
-        let (input, output) = async_channel::bounded(SINK_CHANNEL.max(2 * plan.batch.items));
+        let (input, output) = async_channel::bounded(plan.channel());
         let running = Arc::new(RunningSink {
             name: plan.name.to_string(),
             sink: Arc::from(plan.settings.open(context)?),

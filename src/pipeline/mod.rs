@@ -23,6 +23,6 @@ mod stage;
 mod walk;
 
 pub use counters::Counts;
-pub use engine::{Engine, Options, PipelineStatus, SINK_CHANNEL};
+pub use engine::{Engine, Options, PipelineStatus};
 pub use plan::{PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use stage::CHANNEL as STAGE_CHANNEL;

@@ -58,3 +58,11 @@ pub struct SinkPlan {
     /// How many batches are written at once.
     pub workers: usize,
 }
+
+impl SinkPlan {
+    /// How many items the channel before the sink holds: two batches, and no fewer than a burst of items.
+    pub fn channel(&self) -> usize {
+        const LEAST: usize = 1024;
+        LEAST.max(2 * self.batch.items)
+    }
+}

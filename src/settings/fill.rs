@@ -8,12 +8,15 @@ use std::path::{Path, PathBuf};
 
 /// Where filled-in values come from.
 pub struct Fill {
-    variables: Box<dyn Fn(&str) -> Option<String>>,
+    variables: Box<Variables>,
     /// systemd's folder of credentials, then the config's own folder of secrets.
     folders: Vec<PathBuf>,
     /// What has been looked up, so that no message ever shows it.
     known: RefCell<BTreeMap<Name, Option<String>>>,
 }
+
+/// How a variable of the environment is found.
+type Variables = dyn Fn(&str) -> Option<String>;
 
 /// What a `${…}` asks for. Shown as it is written.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -240,6 +240,7 @@ mod tests {
         let unread = Unread { name: "get", place: &entry.key_place, node: &entry.node, beside: None, keys_beside: &[] };
         let read = reading.read(unread, &Vars::default(), read);
         assert_eq!(read.value.unwrap().url, "https://secret.example");
-        assert_eq!(super::super::expanded(&read.records), "{ url = \"${URL}\", timeout = \"30s\", format = \"json\" }");
+        let shown = super::super::expanded(&read.records).on_one_line();
+        assert_eq!(shown, "{ url = \"${URL}\", timeout = \"30s\", format = \"json\" }");
     }
 }

@@ -1,5 +1,7 @@
 //! What the readers asked for: the settings of a table, as its reader knows them.
 
+use super::Shown;
+
 /// One setting, as the call that read it declares it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Record {
@@ -37,29 +39,25 @@ pub enum Inner {
 }
 
 impl Record {
-    /// How the setting is written in full, defaults included. Nothing if it was left out and has no default.
-    pub fn expanded(&self) -> Option<String> {
+    /// The setting in full, defaults included. Nothing if it was left out and has no default.
+    pub fn shown(&self) -> Option<Shown> {
+        let is_there = self.given.is_some() || matches!(self.presence, Presence::Default(_));
         match (&self.inner, &self.given, &self.presence) {
-            (Inner::Table(inner), Some(_), _) => Some(expanded(inner)),
-            (Inner::List(elements), Some(_), _) => {
-                let elements: Vec<String> = elements.iter().map(|element| expanded(element)).collect();
-                Some(format!("[{}]", elements.join(", ")))
+            (Inner::Table(inner), ..) if is_there => Some(expanded(inner)),
+            (Inner::List(elements), ..) if is_there => {
+                Some(Shown::List(elements.iter().map(|element| expanded(element)).collect()))
             }
-            (_, Some(given), _) => Some(given.clone()),
-            (_, None, Presence::Default(default)) => Some(default.clone()),
+            (_, Some(given), _) => Some(Shown::Plain(given.clone())),
+            (_, None, Presence::Default(default)) => Some(Shown::Plain(default.clone())),
             (_, None, _) => None,
         }
     }
 }
 
-/// A table with all its settings, as TOML on one line.
-pub fn expanded(records: &[Record]) -> String {
-    let entries: Vec<String> = records
-        .iter()
-        .filter(|record| !record.is_beside)
-        .filter_map(|record| Some(format!("{} = {}", super::key_to_toml(&record.key), record.expanded()?)))
-        .collect();
-    if entries.is_empty() { "{}".to_owned() } else { format!("{{ {} }}", entries.join(", ")) }
+/// A table with all its settings that stand inside of it.
+pub fn expanded(records: &[Record]) -> Shown {
+    let inside = records.iter().filter(|record| !record.is_beside);
+    Shown::Table(inside.filter_map(|record| Some((record.key.clone(), record.shown()?))).collect())
 }
 
 /// `records` with what only `described` knows added: a reader that gave up has not asked for all its settings.

@@ -209,7 +209,7 @@ impl<'a> Section<'a> {
             Some(node) => self.read_inner(key, node, read),
             None => self.describe_inner(read),
         };
-        self.last_record().presence = Presence::Default(super::expanded(&inner));
+        self.last_record().presence = Presence::Default(super::expanded(&inner).on_one_line());
         self.last_record().inner = Inner::Table(inner);
         value
     }
@@ -270,7 +270,7 @@ impl<'a> Section<'a> {
     pub fn mistake(&mut self, key: &str, message: impl Into<String>, way_out: impl Into<String>) {
         let node = self.node(key);
         let place = node.map(|node| node.place.clone()).or_else(|| self.place.clone());
-        self.add_mistake(node, place, message.into(), way_out.into());
+        self.add_mistake(node, place, &message.into(), way_out.into());
     }
 
     /// Reports a mistake at bytes `span` of the text that is the value of `key`.
@@ -284,7 +284,7 @@ impl<'a> Section<'a> {
     ) {
         let node = self.node(key);
         let place = node.map(|node| node.place_in_text(span)).or_else(|| self.place.clone());
-        self.add_mistake(node, place, message.into(), way_out.into());
+        self.add_mistake(node, place, &message.into(), way_out.into());
     }
 
     /// Reports that the value of `key` breaks a rule of the language.
@@ -302,12 +302,12 @@ impl<'a> Section<'a> {
     }
 
     #[track_caller]
-    fn add_mistake(&self, node: Option<&Node>, place: Option<Place>, message: String, way_out: String) {
+    fn add_mistake(&self, node: Option<&Node>, place: Option<Place>, message: &str, way_out: String) {
         let is_unset = |node: &Node| matches!(&node.data, Data::Text(text) if has_unset(self.reading, text));
         if self.reading.is_describing() || node.is_some_and(is_unset) {
             return;
         }
-        let message = self.reading.fill.mask(&message);
+        let message = self.reading.fill.mask(message);
         let breaks = Breaks::Component(Location::caller());
         self.reading.mistakes.add(Severity::Mistake, breaks, place, message, way_out);
     }
