@@ -119,7 +119,8 @@ fn read_retry(section: &mut Section<'_>, default: Retry) -> Retry {
         }
         if retry.cap < retry.base {
             let message = "`cap`, the longest wait, is shorter than `base`, the first one";
-            section.broken(Rule::BadRetry, "cap", message, "write a longer `cap` or a shorter `base`");
+            let key = if section.has("cap") { "cap" } else { "base" };
+            section.broken(Rule::BadRetry, key, message, "write a longer `cap` or a shorter `base`");
         }
         Some(retry)
     });

@@ -41,7 +41,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
     let _: Option<PathBuf> =
         section.optional("secrets", "a folder of files, each of which holds the secret of its name");
     if service.memory < LEAST_MEMORY {
-        let message = format!("{} leave no room for a reply", service.memory);
+        let message = format!("{} leaves no room for a reply", service.memory);
         section.broken(Rule::TooSmall, "memory", message, format!("write at least \"{LEAST_MEMORY}\""));
     }
     if service.threads == 0 || service.threads > MOST_THREADS {

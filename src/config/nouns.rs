@@ -48,7 +48,7 @@ fn add_sections(noun: &str, entry: &Entry, sections: &mut Vec<Named>, mistakes: 
         return mistakes.report(Rule::WrongType, entry.node.place.clone(), message, way_out);
     };
     // Settings right in `[pipeline]`: their author has forgotten the name.
-    if let Some((_, entry)) = table.iter().find(|(_, entry)| entry.node.as_table().is_none()) {
+    if table.iter().any(|(_, entry)| entry.node.as_table().is_none()) {
         let message = format!("`[{noun}]` has no name");
         let way_out = format!("write a section `[{noun}.NAME]`, and its settings there");
         return mistakes.report(Rule::UnnamedSection, entry.key_place.clone(), message, way_out);

@@ -74,12 +74,14 @@ impl Fill {
         found
     }
 
-    /// Where a secret of this name is looked for, for messages.
-    pub fn secret_places(&self, name: &str) -> String {
-        let mut places: Vec<String> =
-            self.folders.iter().map(|folder| format!("the file {}", folder.join(name).display())).collect();
-        places.push(format!("the variable {name}"));
-        places.join(" or ")
+    /// How a secret of this name can be given, for messages.
+    pub fn ways_to_give(&self, name: &str) -> String {
+        let files = self.folders.iter().map(|folder| folder.join(name).display().to_string());
+        let mut files: Vec<String> = files.map(|file| format!("the file `{file}`")).collect();
+        if files.is_empty() {
+            files.push(format!("a file `{name}` in the folder of `[service] secrets`"));
+        }
+        format!("put it into {}, or into the variable {name} of the environment", files.join(" or "))
     }
 
     /// `message` with every filled-in value in it replaced by what the config says in its place.

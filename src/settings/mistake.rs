@@ -56,6 +56,8 @@ impl fmt::Display for Mistake {
 #[derive(Debug, Default)]
 pub struct Mistakes {
     found: RefCell<Vec<Mistake>>,
+    /// Where a config could not be read.
+    spoiled: RefCell<Vec<Place>>,
 }
 
 impl Mistakes {
@@ -81,6 +83,11 @@ impl Mistakes {
         self.add(Severity::Warning, Breaks::Language(rule), place.into(), message.into(), way_out.into());
     }
 
+    /// Remembers that nothing found at `place` can be trusted, because its TOML is broken.
+    pub(super) fn spoil(&self, place: Place) {
+        self.spoiled.borrow_mut().push(place);
+    }
+
     pub(super) fn add(
         &self,
         severity: Severity,
@@ -97,16 +104,11 @@ impl Mistakes {
         self.found.borrow().iter().any(|mistake| mistake.severity == Severity::Mistake)
     }
 
-    /// All of them, file by file and from top to bottom. What is only the consequence of broken TOML on the same
-    /// lines is left out.
+    /// All of them, file by file and from top to bottom. What may only be the consequence of broken TOML is left out.
     pub fn into_sorted(self) -> Vec<Mistake> {
         let mut found = self.found.into_inner();
-        let broken: Vec<Place> =
-            found.iter().filter(|mistake| is_syntax(mistake)).filter_map(|m| m.place.clone()).collect();
-        found.retain(|mistake| {
-            is_syntax(mistake)
-                || !mistake.place.as_ref().is_some_and(|place| broken.iter().any(|broken| touches(place, broken)))
-        });
+        let spoiled = self.spoiled.into_inner();
+        found.retain(|mistake| is_syntax(mistake) || !spoiled.iter().any(|place| is_consequence(mistake, place)));
         // Stable, so that mistakes at the same spot stay in the order in which they were found.
         found.sort_by_cached_key(|mistake| {
             mistake.place.as_ref().map(|place| (place.file().name.clone(), place.span().start))
@@ -115,10 +117,20 @@ impl Mistakes {
     }
 }
 
-fn is_syntax(mistake: &Mistake) -> bool {
-    mistake.breaks == Breaks::Language(Rule::Syntax)
+/// Whether a mistake may come from TOML that could not be read: it stands there, or misses something that may stand
+/// there.
+fn is_consequence(mistake: &Mistake, spoiled: &Place) -> bool {
+    let is_in_file = |place: &Place| place.file().name == spoiled.file().name;
+    let overlaps = |place: &Place| {
+        is_in_file(place) && place.span().start < spoiled.span().end && place.span().end > spoiled.span().start
+    };
+    match mistake.breaks {
+        Breaks::Language(Rule::UnknownSink | Rule::UnknownClient | Rule::NoPipeline) => true,
+        Breaks::Language(Rule::MissingKey) => mistake.place.as_ref().is_some_and(is_in_file),
+        _ => mistake.place.as_ref().is_some_and(overlaps),
+    }
 }
 
-fn touches(place: &Place, broken: &Place) -> bool {
-    place.file().name == broken.file().name && (place.line()..=place.last_line()).contains(&broken.line())
+fn is_syntax(mistake: &Mistake) -> bool {
+    mistake.breaks == Breaks::Language(Rule::Syntax)
 }

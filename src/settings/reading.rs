@@ -54,7 +54,7 @@ impl Reading {
         if found.is_none() {
             let (rule, way_out) = match name {
                 Name::Variable(variable) => (Rule::UnsetVariable, format!("set {variable} in the environment")),
-                Name::Secret(secret) => (Rule::UnsetSecret, format!("put it into {}", self.fill.secret_places(secret))),
+                Name::Secret(secret) => (Rule::UnsetSecret, self.fill.ways_to_give(secret)),
             };
             let place = node.place_in_text(span);
             if self.unset_ok {

@@ -240,7 +240,7 @@ impl<'a> Section<'a> {
         self.read_list(key, found, read)
     }
 
-    /// The name of a `[http.NAME]`; reported if there is none of that name.
+    /// The name of a `[http.NAME]`; reported if there is none of that name, and answered all the same.
     pub fn client(&mut self, key: &'static str, about: &'static str) -> Option<String> {
         let found = self.find(key, "the name of a `[http.NAME]`".to_owned(), about, Presence::Optional);
         let node = found?;
@@ -254,7 +254,6 @@ impl<'a> Section<'a> {
             };
             let message = format!("there is no client `{name}`");
             self.reading.mistakes.report(Rule::UnknownClient, node.place.clone(), message, way_out);
-            return None;
         }
         self.reading.use_client(&name);
         Some(name)

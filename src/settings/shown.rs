@@ -26,7 +26,8 @@ impl Shown {
             }
             Shown::Table(entries) if entries.is_empty() => "{}".to_owned(),
             Shown::Table(entries) => {
-                let entries = entries.iter().map(|(key, value)| format!("{} = {}", key_to_toml(key), value.on_one_line()));
+                let entries =
+                    entries.iter().map(|(key, value)| format!("{} = {}", key_to_toml(key), value.on_one_line()));
                 format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
             }
         }
