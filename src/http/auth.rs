@@ -31,6 +31,11 @@ impl Auth {
                 section.mistake("bearer", "a client signs in one way, not in two", "remove `basic` or `bearer`");
                 None
             }
+            (None, None) if !section.has("basic") && !section.has("bearer") => {
+                let way_out = "write `bearer = \"${secret:NAME}\"` or `basic = { user = …, password = … }`";
+                section.mistake("auth", "this names no way to sign in", way_out);
+                None
+            }
             (basic, bearer) => basic.or(bearer),
         }
     }

@@ -102,7 +102,7 @@ impl ClientSettings {
             section.mistake("per_host", "with 0 no request could ever be sent", "write 1 or more");
         }
         let rate = section.optional("rate", "how many requests the client sends at most, such as \"10/s\"");
-        let time = section.table("timeouts", "time limits of each request", |section| {
+        let time = section.group("timeouts", "time limits of each request", |section| {
             let default = Limits::DEFAULT;
             Some((
                 section.or("connect", default.connect, CONNECT),
@@ -203,7 +203,8 @@ pub fn read_allow(section: &mut Section<'_>) -> Allow {
     const ABOUT: &str = "hosts, addresses and networks that data and redirects may lead to, beside public ones";
     let entries: Vec<String> = section.or("allow", Vec::new(), ABOUT);
     Allow::parse(&entries).unwrap_or_else(|wrong| {
-        section.mistake("allow", wrong, "list host names, addresses or networks");
+        let (message, way_out) = wrong.split_once("; ").unwrap_or((&wrong, "list host names, addresses or networks"));
+        section.mistake("allow", message, way_out);
         Allow::default()
     })
 }
@@ -214,18 +215,18 @@ pub fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Template)> {
     for (name, template) in section.templates("headers", Encoding::Plain, "headers to send, by name") {
         match name.parse::<HeaderName>() {
             Err(_) => section.mistake(
-                "headers",
+                &format!("headers.{name}"),
                 format!("`{name}` is not the name of a header"),
                 "use letters, digits and hyphens",
             ),
             Ok(known) if SET_BY_TRANSPORT.contains(&known.as_str()) => {
-                section.mistake("headers", format!("gatherd sets `{name}` itself"), "remove it");
+                section.mistake(&format!("headers.{name}"), format!("gatherd sets `{name}` itself"), "remove it");
             }
             Ok(known) => {
                 let unsendable = template.constant().is_some_and(|text| HeaderValue::from_str(text).is_err());
                 if unsendable {
                     let message = format!("the value of `{name}` cannot stand in a header");
-                    section.mistake("headers", message, "use visible ASCII characters");
+                    section.mistake(&format!("headers.{name}"), message, "use visible ASCII characters");
                 }
                 headers.push((known, template));
             }

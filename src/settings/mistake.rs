@@ -122,7 +122,7 @@ impl Mistakes {
 fn is_consequence(mistake: &Mistake, spoiled: &Place) -> bool {
     let is_in_file = |place: &Place| place.file().name == spoiled.file().name;
     let overlaps = |place: &Place| {
-        is_in_file(place) && place.span().start < spoiled.span().end && place.span().end > spoiled.span().start
+        is_in_file(place) && place.span().start <= spoiled.span().end && place.span().end > spoiled.span().start
     };
     match mistake.breaks {
         Breaks::Language(Rule::UnknownSink | Rule::UnknownClient | Rule::NoPipeline) => true,

@@ -43,8 +43,6 @@ rules! {
     BadSize = "bad-size",
     /// A rate is written as people write it.
     BadRate = "bad-rate",
-    /// A time is written as RFC 3339 does.
-    BadTime = "bad-time",
     /// A word must be one of those that its setting knows.
     UnknownWord = "unknown-word",
     /// A filter must be jq.

@@ -264,7 +264,8 @@ impl<'a> Section<'a> {
         self.node(key).is_some()
     }
 
-    /// Reports a mistake at the value of `key`, or at the table if the key is not there.
+    /// Reports a mistake at the value of `key`, or at the table if the key is not there. `headers.X-Key` is the value
+    /// of a key in a table of this table.
     #[track_caller]
     pub fn mistake(&mut self, key: &str, message: impl Into<String>, way_out: impl Into<String>) {
         let node = self.node(key);
@@ -311,8 +312,13 @@ impl<'a> Section<'a> {
         self.reading.mistakes.add(Severity::Mistake, breaks, place, message, way_out);
     }
 
-    /// The value of `key`, inside or beside.
+    /// The value of `key`, inside or beside. In `headers.X-Key` the first part names a table.
     fn node(&self, key: &str) -> Option<&'a Node> {
+        let Some((outer, inner)) = key.split_once('.') else { return self.own_node(key) };
+        self.own_node(outer).and_then(|node| node.as_table()?.get(inner).or(Some(node)))
+    }
+
+    fn own_node(&self, key: &str) -> Option<&'a Node> {
         let inside = match self.content {
             Content::Described => None,
             Content::Table(table) => table.get(key),

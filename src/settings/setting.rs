@@ -4,8 +4,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use jiff::Timestamp;
-
 use super::fill::{Piece, pieces};
 use super::tree::{Data, Node, text_to_toml};
 use super::{Reading, Rule};
@@ -308,33 +306,6 @@ impl Setting for Rate {
 
     fn placeholder() -> Self {
         Rate { count: 1, per: Duration::from_secs(1) }
-    }
-}
-
-impl Setting for Timestamp {
-    fn expects() -> String {
-        "a time such as \"2026-01-31T06:00:00Z\"".to_owned()
-    }
-
-    fn read(given: &Given<'_>) -> Result<Self, Wrong> {
-        let parse = |text: &str| {
-            text.parse().map_err(|_| format!("`{text}` is not a time; write one such as \"2026-01-31T06:00:00Z\""))
-        };
-        match &given.node.data {
-            Data::Time(time) => parse(&time.to_string()).map_err(|_| {
-                let message = format!("`{time}` has no date, no time of day or no zone");
-                Wrong::content(Rule::BadTime, message, "write one such as 2026-01-31T06:00:00Z")
-            }),
-            _ => given.parse_text(Rule::BadTime, parse),
-        }
-    }
-
-    fn show(&self) -> String {
-        text_to_toml(&self.to_string())
-    }
-
-    fn placeholder() -> Self {
-        Timestamp::UNIX_EPOCH
     }
 }
 

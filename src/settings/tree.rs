@@ -159,6 +159,7 @@ pub fn parse(file: &Arc<SourceFile>, mistakes: &Mistakes) -> Table {
     if let Some((start, _)) = unclosed {
         let (bracket, what) = if file.text[start..].starts_with('{') { ('}', "table") } else { (']', "list") };
         let place = Place::new(file.clone(), start..start + 1);
+        mistakes.spoil(place.at(start..file.text.len()));
         mistakes.report(
             Rule::Syntax,
             place,
@@ -242,6 +243,15 @@ fn explain_syntax(message: &str, place: &Place) -> (String, String) {
         _ if message.starts_with("string values must be quoted") => {
             ("this text has no quotes".to_owned(), format!("write `{}`", text_to_toml(place.text())))
         }
+        _ if message.starts_with("missing escaped value") => (
+            "TOML knows no escape of this letter".to_owned(),
+            r"write `\\` for a backslash, or put the text in single quotes, where a backslash stays as it is"
+                .to_owned(),
+        ),
+        _ if message.starts_with("invalid basic string") || message.starts_with("invalid literal string") => (
+            "this text is not closed".to_owned(),
+            "add the closing quote; a text of several lines stands between three quotes on each side".to_owned(),
+        ),
         Some((what, expected)) => (format!("this is not TOML: {what}"), format!("expected here: {expected}")),
         None => (format!("this is not TOML: {message}"), "see https://toml.io for how TOML is written".to_owned()),
     }

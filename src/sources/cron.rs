@@ -60,7 +60,10 @@ impl Cron {
 /// Reads an expression that names at least one time, or says what is wrong with it.
 fn parse(text: &str) -> Result<Expression, String> {
     let parser = CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build();
-    let expression = parser.parse(text).map_err(|error| format!("`{text}` is no cron expression: {error}"))?;
+    let expression = parser.parse(text).map_err(|error| {
+        let error = error.to_string();
+        format!("`{text}` is no cron expression: {}", error.trim_end_matches('.'))
+    })?;
     let start = Timestamp::UNIX_EPOCH.to_zoned(TimeZone::UTC);
     match expression.find_next_occurrence(&start, true) {
         Ok(_) => Ok(expression),
