@@ -1,0 +1,192 @@
+//! Disks that are full: nothing is torn, nothing is doubled, and work goes on once there is space.
+//!
+//! The disk is a small tmpfs, which only root may mount; elsewhere these tests say that they are skipped, and fail if
+//! `GATHERD_ALL=1` asks for everything.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use gatherd::component::{Sink, SinkContext, WriteFault, find};
+use gatherd::http::{Allow, Clients};
+use gatherd::model::{FaultKind, Item, Labels, Origin, Value, Verdict};
+use gatherd::runtime::{Clock, block_on, spawn};
+use gatherd::settings::read_text;
+use gatherd::sinks::KINDS;
+use gatherd::store::{Change, Store};
+
+/// A disk of a few megabytes; unmounted when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    /// Nothing if none can be had here, which is said.
+    fn mount() -> Option<Self> {
+        let folder = tempfile::tempdir().unwrap();
+        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();
+        if mounted.is_ok_and(|output| output.status.success()) {
+            return Some(Self(folder));
+        }
+        assert!(std::env::var_os("GATHERD_ALL").is_none(), "cannot mount a tmpfs; run this as root");
+        eprintln!("SKIPPED: cannot mount a tmpfs; run this as root");
+        None
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Takes the space that is left, but for so many bytes.
+    fn fill(&self, leaving: u64) -> Filler {
+        let path = self.path("filler");
+        let mut file = File::create(&path).unwrap();
+        let mut block = vec![0; 1 << 20];
+        while !block.is_empty() {
+            if file.write_all(&block).is_err() {
+                block.truncate(block.len() / 2);
+            }
+        }
+        file.set_len(file.metadata().unwrap().len() - leaving).unwrap();
+        Filler(path)
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let unmounted = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
+        assert!(unmounted.is_ok_and(|status| status.success()), "cannot unmount {}", self.0.path().display());
+    }
+}
+
+/// Gives the space back when dropped.
+struct Filler(PathBuf);
+
+impl Drop for Filler {
+    fn drop(&mut self) {
+        fs::remove_file(&self.0).unwrap();
+    }
+}
+
+/// Five times what a resumption may take.
+const LIMIT: Duration = Duration::from_secs(25);
+
+fn wait_until(condition: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < LIMIT, "hung");
+        std::thread::yield_now();
+    }
+}
+
+/// More than fits into what a file has left of its last page.
+fn large_position(number: i64) -> Change {
+    Change::Position { pipeline: "p".into(), component: "lines".into(), position: large(number) }
+}
+
+fn large(number: i64) -> Value {
+    Value::from(number.to_string().repeat(100_000))
+}
+
+#[test]
+fn the_store_waits_for_space_and_goes_on() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let store = Store::open(&disk.path("state")).unwrap();
+    block_on(store.commit(vec![large_position(1)])).unwrap();
+    let filler = disk.fill(0);
+    let commit = spawn({
+        let store = store.clone();
+        async move { store.commit(vec![large_position(2)]).await }
+    });
+    wait_until(|| store.is_waiting_for_space());
+    assert_eq!(store.position("p", "lines").unwrap(), Some(large(1)));
+    drop(filler);
+    block_on(Clock::system().timeout(LIMIT, commit.join())).expect("hung").unwrap().unwrap();
+    assert!(!store.is_waiting_for_space());
+    drop(store);
+    let store = Store::open(&disk.path("state")).unwrap();
+    assert_eq!(store.position("p", "lines").unwrap(), Some(large(2)));
+}
+
+#[test]
+fn a_store_that_waits_for_space_can_be_closed() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let store = Store::open(&disk.path("state")).unwrap();
+    block_on(store.commit(vec![large_position(1)])).unwrap();
+    let filler = disk.fill(0);
+    let commit = spawn({
+        let store = store.clone();
+        async move { store.commit(vec![large_position(2)]).await }
+    });
+    wait_until(|| store.is_waiting_for_space());
+    block_on(commit.cancel());
+    drop(store);
+    drop(filler);
+    let store = Store::open(&disk.path("state")).unwrap();
+    assert_eq!(store.position("p", "lines").unwrap(), Some(large(1)));
+}
+
+fn open_sink(config: &str) -> Box<dyn Sink> {
+    let (kind, _) = config.split_once(' ').unwrap();
+    let settings = read_text(config, find(KINDS, kind).unwrap().read).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
+    let clock = Clock::system();
+    let clients = Clients::open(Default::default(), Allow::default(), &clock).unwrap();
+    settings.open(SinkContext { name: "out".into(), clock, clients }).unwrap()
+}
+
+/// Objects `{"id": …, "text": …}` of about a kilobyte each.
+fn batch(ids: std::ops::Range<i64>) -> Vec<Item> {
+    let item = |id: i64| {
+        let entries = [("id", Value::from(id)), ("text", Value::from("x".repeat(1000)))];
+        let value = entries.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        let origin = Origin::new("test".into(), "items", &id.to_le_bytes(), None, 0);
+        Item::new(std::sync::Arc::new(origin), value, Labels::default())
+    };
+    ids.map(item).collect()
+}
+
+/// Writes to a sink whose disk is full for a while, and compares what is delivered then.
+fn check(config: impl Fn(&SmallDisk) -> String, delivered: impl Fn(&SmallDisk) -> Vec<i64>) {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let sink = open_sink(&config(&disk));
+    block_on(sink.write(&batch(0..100))).unwrap();
+    // Room for a part of the batch.
+    let filler = disk.fill(300 << 10);
+    for _ in 0..2 {
+        let WriteFault::Batch(fault) = block_on(sink.write(&batch(100..1000))).unwrap_err() else {
+            panic!("not the batch as a whole")
+        };
+        assert_eq!((fault.kind, fault.verdict), (FaultKind::Write, Verdict::Retry { not_before: None }), "{fault}");
+        assert!(fault.message.contains("No space left on device") || fault.message.contains("disk is full"), "{fault}");
+        assert_eq!(delivered(&disk), (0..100).collect::<Vec<_>>());
+    }
+    drop(filler);
+    block_on(sink.write(&batch(100..1000))).unwrap();
+    assert_eq!(delivered(&disk), (0..1000).collect::<Vec<_>>());
+}
+
+fn ids_in_lines(path: &Path) -> Vec<i64> {
+    let text = fs::read_to_string(path).unwrap();
+    let id = |line: &str| gatherd::model::json::parse(line.as_bytes()).unwrap().get("id").and_then(Value::as_i64);
+    text.lines().map(|line| id(line).unwrap()).collect()
+}
+
+#[test]
+fn the_file_sink_takes_back_what_it_cannot_write_whole() {
+    check(
+        |disk| format!("file = '{}'", disk.path("out.ndjson").display()),
+        |disk| ids_in_lines(&disk.path("out.ndjson")),
+    );
+}
+
+#[test]
+fn the_sqlite_sink_writes_a_batch_whole_or_not_at_all() {
+    check(
+        |disk| format!("sqlite = {{ path = '{}', table = 't' }}", disk.path("out.db").display()),
+        |disk| {
+            let connection = rusqlite::Connection::open(disk.path("out.db")).unwrap();
+            let mut statement = connection.prepare("SELECT id FROM t ORDER BY rowid").unwrap();
+            statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
+        },
+    );
+}
