@@ -219,7 +219,8 @@ impl Endpoint {
             settings.headers.iter().for_each(|(name, value)| set_header(&mut outgoing, name, value));
         }
         request.headers.iter().for_each(|(name, value)| set_header(&mut outgoing, name, value));
-        outgoing.set_ext(Exchange { route: self.route.clone(), body: request.body, strayed: false });
+        let Request { body, keeps_body, .. } = request;
+        outgoing.set_ext(Exchange { route: self.route.clone(), body, keeps_body, strayed: false });
         self.client.surf.send(outgoing).await.map_err(Failure::from_surf)
     }
 

@@ -32,7 +32,7 @@ pub use meter::{Grow, Meter};
 pub use request::{Request, Response, host_of};
 pub use server::{Handler, serve};
 pub use settings::{ClientSettings, EndpointSettings, Limits, read_allow, read_headers};
-pub use status::{is_success, is_transient, retry_after, shown_status};
+pub use status::{answered, is_success, is_transient, retry_after};
 pub use surf::http::Method;
 pub use template::{Payload, RequestTemplate, Unrendered};
 pub use trust::Allow;

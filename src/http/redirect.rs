@@ -51,8 +51,9 @@ impl Middleware for FollowRedirects {
             let kept = Kept::of(&request);
             let mut response = next.run(request, client.clone()).await?;
             let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
-            // No redirect is followed if none is wanted: the reply is then for the error policy.
-            let target = if limit == 0 { None } else { redirect_target(&url, head).map_err(Failure::into_surf)? };
+            // A redirect that is not wanted is the reply, and so for the error policy.
+            let is_unwanted = limit == 0 || (exchange.keeps_body && drops_body(head.status, kept.method));
+            let target = if is_unwanted { None } else { redirect_target(&url, head).map_err(Failure::into_surf)? };
             let Some(target) = target else {
                 response.insert_ext(FinalUrl(url));
                 return Ok(response);
@@ -91,12 +92,7 @@ impl Kept {
 
     /// The request that follows a redirect with this status.
     fn redirected(mut self, status: u16, from: &Url, to: Url) -> Request {
-        let rewritten = match (status, self.method) {
-            (303, Method::Get | Method::Head) => false,
-            (303, _) | (301 | 302, Method::Post) => true,
-            _ => false,
-        };
-        if rewritten {
+        if drops_body(status, self.method) {
             self.method = Method::Get;
             self.exchange.body = Bytes::new();
             self.headers.retain(|(name, _)| !name.starts_with("content-"));
@@ -111,6 +107,16 @@ impl Kept {
         }
         request.set_ext(self.exchange);
         request
+    }
+}
+
+/// Whether a redirect with this status turns the request into a GET. Browsers do so after a POST with 301 and 302
+/// too, and servers count on it.
+fn drops_body(status: u16, method: Method) -> bool {
+    match status {
+        301 | 302 => method == Method::Post,
+        303 => !matches!(method, Method::Get | Method::Head),
+        _ => false,
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Request {
     pub url: Url,
     pub headers: HeaderMap,
     pub body: Bytes,
+    /// Whether a redirect is followed only if it keeps the method and the body.
+    pub(super) keeps_body: bool,
 }
 
 /// What came back.
@@ -49,7 +51,12 @@ impl Request {
             let _ = url.set_username("");
             let _ = url.set_password(None);
         }
-        Self { method, url, headers, body: Bytes::new() }
+        Self { method, url, headers, body: Bytes::new(), keeps_body: false }
+    }
+
+    /// This request, for which a redirect that would drop its body (301, 302, 303) is the reply.
+    pub fn keeping_body(self) -> Self {
+        Self { keeps_body: true, ..self }
     }
 
     /// Sets a header, in place of one of the same name. The error says why the value cannot be sent.

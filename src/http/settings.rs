@@ -192,6 +192,12 @@ impl EndpointSettings {
         Self { via, limits, allow: read_allow(section) }
     }
 
+    /// These settings, with a limit for bodies where none is given.
+    pub fn with_max_body(mut self, max_body: Size) -> Self {
+        self.limits.max_body.get_or_insert(max_body);
+        self
+    }
+
     /// Whether a client is named, whose base a URL may be relative to.
     pub fn has_client(&self) -> bool {
         self.via.is_some()

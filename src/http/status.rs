@@ -6,7 +6,11 @@ use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimeParser;
+use surf::http::Method;
+use url::Url;
 
+use super::failure::{attempt, shown};
+use crate::model::Value;
 use crate::runtime::Clock;
 
 /// The longest time that a server is believed when it asks for a pause.
@@ -22,10 +26,31 @@ pub fn is_success(status: u16) -> bool {
     matches!(status, 200..300)
 }
 
-/// The status as people know it: `404 Not Found`.
-pub fn shown_status(status: u16) -> String {
+/// The message of a fault that is a server's answer; `why` says why it is one, where the status does not.
+pub fn answered(method: Method, url: &Url, status: u16, why: &str, said: &Value) -> String {
     let reason = StatusCode::from_u16(status).ok().and_then(|status| status.canonical_reason());
-    reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"))
+    let status = reason.map_or_else(|| status.to_string(), |reason| format!("{status} {reason}"));
+    let message = format!("cannot {} `{}`: the server answered {status}{why}", attempt(method), shown(url));
+    match beginning(said) {
+        said if said.is_empty() => message,
+        said => format!("{message}: {said}"),
+    }
+}
+
+/// The beginning of what a server said, on one line: it often names the mistake.
+fn beginning(value: &Value) -> String {
+    const LONGEST: usize = 200;
+    let text = match value {
+        Value::Null | Value::Bytes(_) => return String::new(),
+        Value::Text(text) => text.chars().take(4 * LONGEST).collect(),
+        other => other.to_string(),
+    };
+    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    line.retain(|letter| !letter.is_control());
+    match line.char_indices().nth(LONGEST) {
+        None => line,
+        Some((end, _)) => format!("{}…", &line[..end]),
+    }
 }
 
 /// Until when a server asks not to be called again, at most an hour from now (RFC 9110, section 10.2.3).

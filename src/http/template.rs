@@ -55,6 +55,13 @@ impl RequestTemplate {
         Some(Self { method, url, headers, query })
     }
 
+    /// Whether the same request comes of every item, apart from what it carries.
+    pub fn is_constant(&self) -> bool {
+        let headers = self.headers.iter().map(|(_, template)| template);
+        let query = self.query.iter().map(|(_, template)| template);
+        headers.chain(query).chain([&self.url]).all(|template| template.constant().is_some())
+    }
+
     /// The request for an item. Its URL may be relative to the base of the endpoint's client.
     pub fn render(
         &self,

@@ -31,6 +31,7 @@ pub(super) struct Exchange {
     pub route: Arc<Route>,
     /// Here rather than in surf's request, so that it can be sent again after a redirect without a copy.
     pub body: Bytes,
+    pub keeps_body: bool,
     /// A redirect has led to another origin: from there on no credentials are added.
     pub strayed: bool,
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::component::FilterFault;
 use crate::expr::{Filter, Scope};
-use crate::http::{Method, Url, attempt, is_success, is_transient, shown, shown_status};
+use crate::http::{Method, Url, answered, is_success, is_transient};
 use crate::model::{Fault, FaultKind, Reply, Value, Verdict};
 use crate::settings::Section;
 
@@ -128,29 +128,8 @@ impl Answer {
 
     /// The fault that the server's answer is.
     fn refusal(&self, verdict: Verdict, why: &str) -> Fault {
-        let status = shown_status(self.reply.status.unwrap_or_default());
-        let said = match beginning(&self.value) {
-            said if said.is_empty() => said,
-            said => format!(": {said}"),
-        };
-        let message =
-            format!("cannot {} `{}`: the server answered {status}{why}{said}", attempt(self.method), shown(&self.url));
+        let status = self.reply.status.unwrap_or_default();
+        let message = answered(self.method, &self.url, status, why, &self.value);
         Fault::new(FaultKind::Status, verdict, message)
-    }
-}
-
-/// The beginning of what a server said, on one line: it often names the mistake.
-fn beginning(value: &Value) -> String {
-    const LONGEST: usize = 200;
-    let text = match value {
-        Value::Null | Value::Bytes(_) => return String::new(),
-        Value::Text(text) => text.chars().take(4 * LONGEST).collect(),
-        other => other.to_string(),
-    };
-    let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.retain(|letter| !letter.is_control());
-    match line.char_indices().nth(LONGEST) {
-        None => line,
-        Some((end, _)) => format!("{}…", &line[..end]),
     }
 }
