@@ -92,8 +92,8 @@ impl Clients {
         let route = Route {
             limits,
             written: base.and_then(Pair::of).into_iter().chain(written).collect(),
-            trusted: client.pool(Reach::Everywhere, limits.connect),
-            checked: client.pool(Reach::Public(allow.networks().to_vec()), limits.connect),
+            trusted: client.pool(&Reach::Everywhere, limits.connect),
+            checked: client.pool(&Reach::Public(allow.networks().to_vec()), limits.connect),
             allow,
         };
         Endpoint { client, route: Arc::new(route), host }
@@ -125,7 +125,7 @@ impl Client {
         Ok(Self { settings, surf, admission, resolver, tls, clock, pools: Mutex::default() })
     }
 
-    fn pool(&self, reach: Reach, limit: Duration) -> Pool {
+    fn pool(&self, reach: &Reach, limit: Duration) -> Pool {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         let make = || {
             let connector = Connector {
@@ -166,12 +166,12 @@ impl Endpoint {
             (Ok(url), _) => url,
             (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(base, text)?,
             (Err(url::ParseError::RelativeUrlWithoutBase), None) => {
-                return Err(format!("`{text}` names no host, and there is no `base` that it could be appended to"));
+                return Err(format!("`{}` names no host, and there is no `base` for it", masked(text)));
             }
-            (Err(error), _) => return Err(format!("`{text}` is not a URL: {error}")),
+            (Err(error), _) => return Err(format!("`{}` is not a URL: {error}", masked(text))),
         };
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("`{text}` does not begin with http:// or https://"));
+            return Err(format!("`{}` does not begin with http:// or https://", masked(text)));
         }
         Ok(url)
     }
@@ -340,7 +340,16 @@ fn appended(base: &Url, text: &str) -> Result<Url, String> {
         joined.push('/');
     }
     joined.push_str(text);
-    Url::parse(&joined).map_err(|error| format!("`{text}` cannot be appended to `{base}`: {error}"))
+    Url::parse(&joined).map_err(|error| format!("`{}` cannot be appended to `{base}`: {error}", masked(text)))
+}
+
+/// A text that is no URL, without the parts that may hold a secret.
+fn masked(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    match text[..end].rsplit_once('@') {
+        Some((_, after)) => format!("…@{after}"),
+        None => text[..end].to_owned(),
+    }
 }
 
 /// surf's types take ASCII alone, which is what [`HeaderValue::from_str`] lets pass.

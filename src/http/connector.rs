@@ -151,3 +151,47 @@ fn cause(error: &io::Error) -> String {
         _ => super::failure::root_cause(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::block_on;
+
+    fn connector(reach: Reach) -> Connector {
+        let clock = Clock::system();
+        let resolver = Arc::new(Resolver::new(clock.clone()));
+        let tls = Arc::new(Tls::new(None, false).unwrap());
+        Connector { resolver, tls, clock, reach, limit: Duration::from_secs(5) }
+    }
+
+    #[test]
+    fn the_address_that_a_name_leads_to_now_is_the_one_that_is_checked() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let target: Uri =
+            format!("http://innocent.example:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+        let mut connector = connector(Reach::Public(Vec::new()));
+        connector.resolver.remember("innocent.example", vec!["127.0.0.1".parse().unwrap()]);
+        let failure = block_on(connector.call(target.clone())).err().unwrap();
+        assert_eq!(failure.kind, FaultKind::Forbidden);
+        assert!(failure.cause.contains("`innocent.example` (127.0.0.1)"), "{failure}");
+        connector.reach = Reach::Public(vec!["127.0.0.0/8".parse().unwrap()]);
+        assert!(block_on(connector.call(target)).is_ok());
+    }
+
+    #[test]
+    fn of_several_addresses_only_those_within_reach_are_tried() {
+        let connector = connector(Reach::Public(Vec::new()));
+        let addresses = ["10.0.0.1:80", "1.1.1.1:80", "[::1]:80"].map(|address| address.parse().unwrap());
+        let kept = connector.within_reach("a.example", addresses.to_vec()).unwrap();
+        assert_eq!(kept, ["1.1.1.1:80".parse().unwrap()]);
+    }
+
+    #[test]
+    fn an_address_that_refuses_does_not_keep_the_next_from_being_tried() {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = listener.local_addr().unwrap();
+        let refusing = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let connected = block_on(connect_to_any(&Clock::system(), &[refusing, good])).unwrap();
+        assert_eq!(connected.peer_addr().unwrap(), good);
+    }
+}

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
 use futures_lite::{AsyncRead, AsyncWrite};
-use futures_rustls::client::TlsStream;
+use futures_rustls::TlsStream;
 use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 
@@ -90,12 +90,14 @@ impl hyper::rt::Write for Stream {
 impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
-            Stream::Encrypted(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2") => {
-                Connected::new().negotiated_h2()
-            }
+            Stream::Encrypted(stream) if alpn(stream) == Some(b"h2") => Connected::new().negotiated_h2(),
             _ => Connected::new(),
         }
     }
+}
+
+fn alpn(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
+    stream.get_ref().1.alpn_protocol()
 }
 
 /// Runs hyper's connection tasks.

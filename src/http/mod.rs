@@ -25,6 +25,9 @@ mod tls;
 mod transport;
 mod trust;
 
+#[cfg(test)]
+mod tests;
+
 pub use client::{Clients, Endpoint};
 pub use content::{ReadAs, is_json, value_of};
 pub use failure::{attempt, shown};

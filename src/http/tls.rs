@@ -36,7 +36,7 @@ impl Tls {
             .map_err(|_| Failure::reject(FaultKind::Tls, format!("`{host}` cannot stand in a certificate")))?;
         let connector = self.connector().await?;
         let encrypted = connector.connect(name, stream).await.map_err(|error| failure(&error, host))?;
-        Ok(Stream::Encrypted(Box::new(encrypted)))
+        Ok(Stream::Encrypted(Box::new(encrypted.into())))
     }
 
     async fn connector(&self) -> Result<TlsConnector, Failure> {
@@ -117,7 +117,8 @@ fn failure(error: &io::Error, host: &str) -> Failure {
             CertificateError::NotValidForNameContext { presented, .. } => {
                 format!("the certificate is not for `{host}` but for {}", presented.join(", "))
             }
-            CertificateError::UnknownIssuer => format!(
+            // A bad signature is that of another authority with the name of one that is known.
+            CertificateError::UnknownIssuer | CertificateError::BadSignature => format!(
                 "the certificate of `{host}` is signed by an authority that this machine does not know; if you trust \
                  that authority, name its certificate with `ca_file` in an `[http.NAME]`"
             ),

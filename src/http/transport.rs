@@ -8,11 +8,12 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_lite::{AsyncBufRead, AsyncRead};
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
 use hyper_util::client::legacy;
-use surf::http::{Body, Request, Response, StatusCode};
+use surf::http::{Body, Method, Request, Response, StatusCode};
 use surf::{Error, HttpClient};
 use url::Url;
 
@@ -72,12 +73,13 @@ impl Transport {
 /// surf's request as hyper's.
 fn outgoing(request: &Request, body: Bytes) -> Result<http::Request<Full<Bytes>>, Failure> {
     let wrong = |cause: String| Failure::reject(FaultKind::Request, cause);
+    let carries_nothing = body.is_empty();
     let mut outgoing = http::Request::new(Full::new(body));
     *outgoing.method_mut() = request.method().as_ref().parse().expect("surf's methods are all tokens of RFC 9110");
     *outgoing.uri_mut() = target(request.url())
         .parse()
         .map_err(|error: http::uri::InvalidUri| wrong(format!("the URL cannot be sent: {error}")))?;
-    for (name, values) in request.iter() {
+    for (name, values) in request {
         let name = HeaderName::from_bytes(name.as_str().as_bytes())
             .map_err(|_| wrong(format!("`{name}` is not the name of a header")))?;
         for value in values {
@@ -85,6 +87,10 @@ fn outgoing(request: &Request, body: Bytes) -> Result<http::Request<Full<Bytes>>
                 .map_err(|_| wrong(format!("the value of the header `{name}` cannot be sent")))?;
             outgoing.headers_mut().append(&name, value);
         }
+    }
+    // Where content is to be expected, its absence is said (RFC 9110, section 8.6).
+    if carries_nothing && matches!(request.method(), Method::Post | Method::Put | Method::Patch) {
+        outgoing.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     Ok(outgoing)
 }
