@@ -11,5 +11,4 @@ mod line;
 use crate::component::{Kind, SinkSettings};
 
 /// Every sink, by the name of its component key.
-pub const KINDS: &[Kind<dyn SinkSettings>] =
-    &[file::KIND, log::KIND, stdout::KIND, sqlite::KIND, http::KIND];
+pub const KINDS: &[Kind<dyn SinkSettings>] = &[file::KIND, log::KIND, stdout::KIND, sqlite::KIND, http::KIND];
