@@ -96,7 +96,7 @@ pub(super) const LEFT_OUT: [(&str, &str); 10] = [
 
 /// Words that others have made and that are left out: those above, those that `prelude.jq` or a native function
 /// below replaces, and `jn` and `yn`, which count up to their argument without coming back to us.
-const REPLACED: [&str; 41] = [
+const REPLACED: &[&str] = &[
     "env",
     "halt",
     "halt_error",
@@ -138,6 +138,11 @@ const REPLACED: [&str; 41] = [
     "capture_of_match",
     "not",
     "keys",
+    "flatten",
+    "reverse",
+    "ltrimstr",
+    "rtrimstr",
+    "gamma",
 ];
 
 /// The definitions that every filter can use.
@@ -184,6 +189,18 @@ fn ours() -> Vec<Native<RunPtr<Language>>> {
         ("delpaths", v(1), |cv| unary(cv, delete_paths)),
         ("add", v(0), |cv| bome(add(cv.1))),
         ("join", v(1), |cv| unary(cv, |values, separator| join(&values, &separator))),
+        ("flatten", v(0), |cv| bome(flatten(&cv.1, usize::MAX))),
+        ("flatten", v(1), |cv| {
+            unary(cv, |values, depth| match jaq_std::ValT::as_isize(&depth).map(usize::try_from) {
+                Some(Ok(depth)) => flatten(&values, depth),
+                _ => Err(Error::str(format_args!("{depth} is no depth to flatten to"))),
+            })
+        }),
+        ("reverse", v(0), |cv| bome(reverse(&cv.1))),
+        ("ltrimstr", v(1), |cv| {
+            unary(cv, |value, start| Ok(trimmed(value, &start, |text, start| text.strip_prefix(start))))
+        }),
+        ("rtrimstr", v(1), |cv| unary(cv, |value, end| Ok(trimmed(value, &end, |text, end| text.strip_suffix(end))))),
         ("to_entries", v(0), |cv| bome(to_entries(cv.1))),
         ("from_entries", v(0), |cv| bome(from_entries(cv.1))),
         ("tojson", v(0), |cv| bome(Ok(Metered::text(cv.1.json())))),
@@ -256,6 +273,7 @@ fn has(value: &Metered, key: &Metered) -> ValR<Metered> {
             let index = number.as_f64();
             Ok(Metered::from(index >= 0.0 && index < values.len() as f64))
         }
+        (Value::Null, Value::Text(_) | Value::Number(_)) => Ok(false.into()),
         _ => Err(Error::index(value.clone(), key.clone())),
     }
 }
@@ -365,23 +383,63 @@ fn add(values: Metered) -> ValR<Metered> {
 }
 
 fn join(values: &Metered, separator: &Metered) -> ValR<Metered> {
-    let Value::Array(array) = &values.value else { return Err(Error::typ(values.clone(), "array")) };
     let Some(separator) = separator.value.as_text() else { return Err(Error::typ(separator.clone(), "string")) };
     let mut joined = String::new();
-    for (index, value) in array.iter().enumerate() {
+    for (index, value) in jaq_core::ValT::values(values.clone()).enumerate() {
+        let value = value?.value;
         let before = joined.len();
         if index > 0 {
             joined.push_str(separator);
         }
         match value {
             Value::Null => {}
-            Value::Text(text) => joined.push_str(text),
+            Value::Text(text) => joined.push_str(&text),
             Value::Bool(_) | Value::Number(_) => joined.push_str(&value.to_string()),
-            _ => return Err(Error::typ(Metered::input(value.clone()), "string")),
+            _ => return Err(Error::typ(Metered::input(value), "string")),
         }
         fuel::make(joined.len() - before);
     }
     Ok(Metered::scalar(Value::from(joined)))
+}
+
+/// The members of arrays in an array as members of it, down to this depth.
+fn flatten(values: &Metered, depth: usize) -> ValR<Metered> {
+    fn collect(value: Metered, depth: usize, out: &mut Vec<Metered>) -> Result<(), Failure> {
+        for member in jaq_core::ValT::values(value) {
+            match member? {
+                inner @ Metered { value: Value::Array(_), .. } if depth > 0 => collect(inner, depth - 1, out)?,
+                other => {
+                    fuel::make(size_of::<Metered>());
+                    out.push(other);
+                }
+            }
+        }
+        Ok(())
+    }
+    let mut flat = Vec::new();
+    collect(values.clone(), depth, &mut flat)?;
+    Ok(flat.into_iter().collect())
+}
+
+fn reverse(value: &Metered) -> ValR<Metered> {
+    match &value.value {
+        Value::Null => Ok(std::iter::empty().collect()),
+        Value::Text(text) => Ok(Metered::text(text.chars().rev().collect::<String>())),
+        Value::Array(_) => {
+            let mut values = jaq_core::ValT::values(value.clone()).collect::<Result<Vec<_>, Failure>>()?;
+            values.reverse();
+            Ok(values.into_iter().collect())
+        }
+        _ => Err(Error::typ(value.clone(), "array")),
+    }
+}
+
+/// What `strip` leaves of text; anything else as it is.
+fn trimmed(value: Metered, end: &Metered, strip: impl for<'t> FnOnce(&'t str, &str) -> Option<&'t str>) -> Metered {
+    match (&value.value, &end.value) {
+        (Value::Text(text), Value::Text(end)) => strip(text, end).map(Metered::text).unwrap_or(value),
+        _ => value,
+    }
 }
 
 fn to_entries(object: Metered) -> ValR<Metered> {
@@ -392,7 +450,7 @@ fn to_entries(object: Metered) -> ValR<Metered> {
         jaq_core::ValT::from_map(names.into_iter().zip([key, value]))
     };
     match object.value {
-        Value::Object(_) => jaq_core::ValT::key_values(object).map(entry).collect(),
+        Value::Object(_) | Value::Array(_) => jaq_core::ValT::key_values(object).map(entry).collect(),
         _ => Err(Error::typ(object, "object")),
     }
 }

@@ -15,7 +15,7 @@ use crate::model::{Number, Object, Text, Value};
 
 /// A value in a run of a filter.
 ///
-/// Unlike anywhere else, its floats may be NaN or infinite; [`Metered::into_value`] makes them null.
+/// Unlike anywhere else, its floats may be NaN or infinite; [`Metered::into_value`] replaces them.
 #[derive(Clone, Debug)]
 pub(super) struct Metered {
     pub(super) value: Value,
@@ -94,7 +94,11 @@ impl Metered {
         let size = size_written_out(&self.value);
         fuel::make(size);
         let mut out = Vec::with_capacity(size);
-        json::write(&self.value, &mut out);
+        if fuel::was_not_finite_made() {
+            json::write(&finite(self.value.clone()), &mut out);
+        } else {
+            json::write(&self.value, &mut out);
+        }
         String::from_utf8(out).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
     }
 
@@ -189,10 +193,10 @@ fn depth(value: &Value, limit: u32) -> u32 {
     1 + inside.unwrap_or(0)
 }
 
-/// The value with null for every number that JSON lacks.
+/// The value without numbers that JSON lacks: as in jq, NaN becomes null and infinity the largest number.
 fn finite(value: Value) -> Value {
     match value {
-        Value::Number(Number::Float(float)) => Value::from(float),
+        Value::Number(Number::Float(float)) => Value::from(float.clamp(f64::MIN, f64::MAX)),
         Value::Array(values) => Value::array(Arc::unwrap_or_clone(values).into_iter().map(finite).collect()),
         Value::Object(object) => {
             Arc::unwrap_or_clone(object).into_iter().map(|(key, value)| (key, finite(value))).collect()

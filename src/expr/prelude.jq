@@ -1,7 +1,8 @@
 # What the native functions of gatherd leave to be said in jq itself.
 
-# Sums
+# Sums and mathematics
 def add(f): [f] | add;
+def gamma: lgamma;
 
 # Paths
 def del(f): delpaths([path(f)]);
