@@ -50,7 +50,7 @@ impl Cron {
             section.mistake(
                 "zone",
                 format!("there is no time zone `{zone}`"),
-                "write one of the IANA database, such as \"Europe/Zurich\"",
+                "write one of the IANA database, such as \"Europe/Zurich\"; a system without it needs the package tzdata",
             );
         }
         Some(Self { times: Arc::new(Calendar { expression: parsed?.ok()?, zone: found.ok()? }), rules })

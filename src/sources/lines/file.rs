@@ -14,7 +14,7 @@ const HEAD: usize = 256;
 
 /// Tells a file from all others of the machine at one time. After a restart, device numbers may have changed and
 /// inode numbers may have been given away again, so that its birth and its first bytes are compared too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Identity {
     pub device: u64,
     pub inode: u64,

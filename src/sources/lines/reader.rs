@@ -2,6 +2,7 @@
 //!
 //! All of this blocks, and belongs on a thread for blocking work.
 
+use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -149,8 +150,7 @@ impl Reader {
         let records = loop {
             match reading.read(ITEMS) {
                 Ok((records, false)) if records.is_empty() => {}
-                Ok((records, ended)) => break Ok((records, ended)),
-                Err(error) => break Err(error),
+                result => break result,
             }
         };
         match records {
@@ -208,31 +208,30 @@ impl Reader {
             return Vec::new();
         }
         let rest = reading.rest();
-        let items = self.make(index, rest);
-        self.files[index].state = State::Finished;
-        self.files[index].reading = None;
-        items
+        self.finish(index, rest)
     }
 
     /// Makes a dead letter of a compressed file that cannot be read to its end, or waits for the rest of it.
     fn give_up(&mut self, index: usize, error: &io::Error) -> Vec<Produced> {
-        let follow = self.settings.follow;
         let file = &mut self.files[index];
-        let Some(reading) = file.reading.take() else { return Vec::new() };
-        if follow && error.kind() == io::ErrorKind::UnexpectedEof {
-            let size = fs::metadata(&reading.path).map_or(0, |metadata| metadata.len());
-            file.state = State::CutShort(size);
+        let Some(reading) = &file.reading else { return Vec::new() };
+        if self.settings.follow && error.kind() == io::ErrorKind::UnexpectedEof {
+            file.state = State::CutShort(fs::metadata(&reading.path).map_or(0, |metadata| metadata.len()));
+            file.reading = None;
             return Vec::new();
         }
-        let start = reading.read_to();
         let record = Record {
-            start,
+            start: reading.read_to(),
             end: file.bookmark.offset,
             value: Value::Text(reading.name()),
             fault: Some(format!("the rest of the file is lost: {error}")),
         };
-        file.reading = Some(reading);
-        let items = self.make(index, vec![record]);
+        self.finish(index, vec![record])
+    }
+
+    /// Makes items of the last records of a file, and closes it.
+    fn finish(&mut self, index: usize, last: Vec<Record>) -> Vec<Produced> {
+        let items = self.make(index, last);
         self.files[index].state = State::Finished;
         self.files[index].reading = None;
         items
@@ -290,14 +289,18 @@ impl Reader {
     fn look(&mut self) -> Result<(), Fault> {
         let mut changed = false;
         let mut seen = vec![false; self.files.len()];
+        let mut known: HashMap<_, _> =
+            self.files.iter().enumerate().map(|(index, file)| (file.identity, index)).collect();
         for (path, identity, size) in self.existing()? {
-            let known = self.files.iter().position(|file| file.identity == identity);
-            match known {
+            match known.get(&identity).copied() {
+                // The same file under a second name.
+                Some(index) if seen[index] => {}
                 Some(index) => {
                     seen[index] = true;
                     changed |= self.look_at(index, &path, size)?;
                 }
                 None => {
+                    known.insert(identity, self.files.len());
                     self.track(path, identity);
                     seen.push(true);
                     changed = true;
@@ -390,6 +393,7 @@ impl Reader {
                     let bookmark = Bookmark { path, ..bookmark };
                     self.files.insert(0, Tracked { identity, bookmark, reading: None, state: State::Waiting });
                 }
+                None if !self.settings.follow => {}
                 None => log::warn!(file = bookmark.path.to_string_lossy().as_ref(), offset = bookmark.offset;
                     "a file is gone; if lines stood in it after this offset, they were not read"),
             }
@@ -659,6 +663,17 @@ mod tests {
         let mut found = items(&mut reader);
         found.sort_by_key(|item| show(std::slice::from_ref(item)));
         assert_eq!(show(&found), ["2", "3"]);
+    }
+
+    #[test]
+    fn a_file_with_two_names_is_read_once() {
+        let folder = Folder::new();
+        folder.append("app-1.log", "1\n");
+        std::os::unix::fs::symlink(folder.path("app-1.log"), folder.path("current.log")).unwrap();
+        let mut reader = folder.follow("*.log", None);
+        assert_eq!(texts(&mut reader), ["1"]);
+        folder.append("current.log", "2\n");
+        assert_eq!(texts(&mut reader), ["2"]);
     }
 
     #[test]
