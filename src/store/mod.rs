@@ -13,6 +13,7 @@ mod folder;
 mod lock;
 mod payload;
 mod reader;
+mod rescue;
 mod salvage;
 mod schema;
 mod state;

@@ -364,3 +364,92 @@ fn dead_letters_are_listed_newest_first_and_by_what_is_asked() {
     check(DeadLetterFilter { since: Some(time(20)), ..all() }, &[1, 3]);
     check(DeadLetterFilter { component: Some("sink.x".to_owned()), ..all() }, &[]);
 }
+
+/// Numbers that look random and come again: SplitMix64.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut bits = self.0;
+        bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        bits = (bits ^ (bits >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((bits ^ (bits >> 31)) % limit as u64) as usize
+    }
+}
+
+/// Does some damage to a file: bytes changed, a page lost, or its end.
+fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
+    match random.below(4) {
+        0 => bytes.truncate(random.below(bytes.len())),
+        1 => {
+            let page = random.below(bytes.len() / 4096) * 4096;
+            bytes[page..page + 4096].fill(0);
+        }
+        _ => {
+            for _ in 0..=random.below(30) {
+                let place = random.below(bytes.len());
+                bytes[place] = random.below(256) as u8;
+            }
+        }
+    }
+}
+
+#[test]
+fn no_damage_keeps_a_store_from_opening_or_passes_for_data() {
+    const COMPONENTS: i64 = 40;
+    let sound = folder();
+    let store = open(&sound);
+    let position = |number: i64, round: i64| Change::Position {
+        pipeline: "p".into(),
+        component: format!("lines-{number}").into(),
+        position: Value::from(number * 10 + round),
+    };
+    commit(&store, (0..COMPONENTS).map(|number| position(number, 0)).collect());
+    commit(&store, (0..2000).map(|number| seen(&format!("key-{number}"), None)).collect());
+    drop(store);
+    let store = open(&sound);
+    commit(&store, (0..COMPONENTS).map(|number| position(number, 1)).collect());
+    commit(&store, (0..40).map(|item| Change::Dead(Box::new(letter(item, item as i64, "no")))).collect());
+    // As a crash leaves them: some of it only in the log.
+    let files = [FILE, "gatherd.db-wal"].map(|name| (name, fs::read(sound.path().join(name)).unwrap()));
+    let (mut lost, mut whole) = (0, 0);
+    for seed in 0..60 {
+        let mut random = Random(seed);
+        let (mut files, damaged) = (files.clone(), random.below(2));
+        damage(&mut random, &mut files[damaged].1);
+        let folder = folder();
+        for (name, bytes) in files {
+            fs::write(folder.path().join(name), bytes).unwrap();
+        }
+        // Damage that is met only while running stops, and is mended by the next start.
+        let look = |store: &Store| -> Result<(), Fault> {
+            for number in 0..COMPONENTS {
+                match store.position("p", &format!("lines-{number}"))?.map(|position| position.as_i64().unwrap()) {
+                    None => lost += 1,
+                    Some(found) => {
+                        assert_eq!(found / 10, number, "seed {seed}");
+                        assert!(found % 10 < 2, "seed {seed}");
+                        whole += 1;
+                    }
+                }
+            }
+            assert!(!store.is_seen("p", "new", "key-2000")?, "seed {seed}");
+            store.is_seen("p", "new", "key-77")?;
+            for found in store.dead_letters(&DeadLetterFilter::default())? {
+                let written = DeadLetter { id: found.id, ..letter(found.item.0, found.item.0 as i64, "no") };
+                assert_eq!(format!("{found:?}"), format!("{written:?}"), "seed {seed}");
+            }
+            block_on(store.commit(vec![position(0, 2), Change::Dead(Box::new(letter(1, 50, "no")))]))
+        };
+        let mut look = look;
+        let open = || Store::open(folder.path()).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        let first = open();
+        if look(&first).is_err() {
+            drop(first);
+            look(&open()).unwrap_or_else(|fault| panic!("seed {seed}: {fault}"));
+        }
+    }
+    // Most of the damage costs little.
+    assert!(whole > 5 * lost, "{whole} positions left, {lost} lost");
+}
