@@ -36,6 +36,11 @@ const USER_AGENT: &str = concat!("gatherd/", env!("CARGO_PKG_VERSION"));
 /// How long a connection waits for its next request.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// When nothing comes over an HTTP/2 connection for this long while requests are on their way, it is asked for a sign
+/// of life; and how long that may take. Else one dead connection would take all requests to its host with it.
+const PING_AFTER: Duration = Duration::from_secs(15);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
 /// Servers that send more headers than this are not answered to.
 const MAX_HEADERS: usize = 256;
 
@@ -140,6 +145,8 @@ impl Client {
                 .pool_timer(Timer(self.clock.clone()))
                 .pool_idle_timeout(IDLE)
                 .http1_max_headers(MAX_HEADERS)
+                .http2_keep_alive_interval(PING_AFTER)
+                .http2_keep_alive_timeout(PING_ANSWER)
                 .build(connector)
         };
         pools.entry((reach.clone(), limit)).or_insert_with(make).clone()

@@ -197,11 +197,6 @@ impl EndpointSettings {
         self.limits.max_body.get_or_insert(max_body);
         self
     }
-
-    /// Whether a client is named, whose base a URL may be relative to.
-    pub fn has_client(&self) -> bool {
-        self.via.is_some()
-    }
 }
 
 /// Reads `allow`, also for `[service]`.

@@ -43,12 +43,13 @@ pub enum Unrendered {
 }
 
 impl RequestTemplate {
-    /// Reads `url`, `headers` and `query`. A relative URL needs a client, which may have a base.
-    pub fn read(section: &mut Section<'_>, method: Method, has_client: bool) -> Option<Self> {
+    /// Reads `url`, `headers` and `query`. A relative URL needs a client, which may have a base: `via` must be read too.
+    pub fn read(section: &mut Section<'_>, method: Method) -> Option<Self> {
         let url = section.template("url", Encoding::Url, "where the request goes; relative to the base of `via`");
         let headers = read_headers(section);
         let query = section.templates("query", Encoding::Plain, "parameters to add to the URL, by name");
         let url = url?;
+        let has_client = section.has("via");
         if let Some(wrong) = url.constant().and_then(|text| wrong_url(text, has_client)) {
             section.mistake("url", wrong, "write one such as \"https://api.example/items\"");
         }
@@ -73,7 +74,12 @@ impl RequestTemplate {
         let render = |setting, template: &Template| {
             template.render(input, scope).map_err(|error| Unrendered::Filter { setting, error })
         };
-        let mut url = endpoint.url(&render("url", &self.url)?).map_err(Unrendered::Unsendable)?;
+        let rendered = render("url", &self.url)?;
+        if !self.url.begins_with_data() && self.url.constant().is_none() && climbs(&rendered) {
+            let cause = "data put a `..` into the path of the URL, which would lead to another place";
+            return Err(Unrendered::Unsendable(cause.to_owned()));
+        }
+        let mut url = endpoint.url(&rendered).map_err(Unrendered::Unsendable)?;
         for (name, template) in &self.query {
             url.query_pairs_mut().append_pair(name, &render("query", template)?);
         }
@@ -87,6 +93,16 @@ impl RequestTemplate {
         }
         Ok(request)
     }
+}
+
+/// Whether a path has a segment `.` or `..`, in any way that the URL standard reads as one.
+fn climbs(url: &str) -> bool {
+    let path = url.split(['?', '#']).next().unwrap_or_default();
+    let is_dots = |segment: &str| {
+        let segment = segment.to_ascii_lowercase().replace("%2e", ".");
+        segment == "." || segment == ".."
+    };
+    path.split(['/', '\\']).any(is_dots)
 }
 
 fn wrong_url(text: &str, has_client: bool) -> Option<String> {
@@ -172,6 +188,16 @@ fn with_article(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_path_that_climbs_is_known_in_every_spelling() {
+        for url in ["http://a/..", "http://a/x/../y", "/.", "/%2e%2E/x", "/.%2e?q", "/x\\..\\y"] {
+            assert!(climbs(url), "{url}");
+        }
+        for url in ["http://a.b/x..y/.z/...", "/x?q=/../", "/x#/.."] {
+            assert!(!climbs(url), "{url}");
+        }
+    }
 
     #[test]
     fn a_form_takes_texts_numbers_booleans_and_lists_of_them() {

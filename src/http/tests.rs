@@ -18,6 +18,7 @@ use hyper::service::service_fn;
 use super::io::{Executor, Stream};
 use super::*;
 use crate::expr::{Encoding, Template, Vars};
+use crate::model::Verdict;
 use crate::runtime::{self, Clock, TcpListener, block_on};
 use crate::settings::read_text;
 
@@ -140,4 +141,26 @@ fn a_reply_asks_for_room_before_it_grows_and_no_time_limit_counts_the_wait() {
     assert!(asked.len() >= 4, "it has waited for more than its limit: {asked:?}");
     let total: usize = asked.iter().sum();
     assert!((LENGTH..=2 * LENGTH).contains(&total), "{asked:?}");
+}
+
+#[test]
+fn a_request_beyond_the_slots_of_its_host_is_told_to_come_again() {
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    let clients = clients("own = { per_host = 1 }");
+    let endpoint = endpoint(&clients, &url);
+    let send = |endpoint: Endpoint| {
+        let request = Request::new(Method::Get, endpoint.url(&url).unwrap());
+        async move { endpoint.send(request, &Meter::uncounted()).await }
+    };
+    block_on(async {
+        let first = runtime::spawn(send(endpoint.clone()));
+        let connection = runtime::blocking(move || silent.accept().unwrap()).await.unwrap();
+        let fault = send(endpoint.clone()).await.unwrap_err();
+        assert!(matches!(fault.verdict, Verdict::NotBefore(_)), "{fault:?}");
+        drop(connection);
+        assert!(first.join().await.unwrap().is_err());
+        let fault = send(endpoint.clone()).await.unwrap_err();
+        assert!(!matches!(fault.verdict, Verdict::NotBefore(_)), "the slot is free again: {fault:?}");
+    });
 }

@@ -94,6 +94,10 @@ fn crypto_provider() -> Arc<CryptoProvider> {
     CryptoProvider::get_default().expect("it was installed just now").clone()
 }
 
+/// What the verifier calls a server that shows the certificate of an authority, as many self-signed ones are; it has
+/// no type for it that could be named here.
+const AUTHORITY_AS_SERVER: &str = "CaUsedAsEndEntity";
+
 /// Says what is wrong with a certificate in words that lead to the way out.
 fn failure(error: &io::Error, host: &str) -> Failure {
     let tls = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>());
@@ -123,6 +127,11 @@ fn failure(error: &io::Error, host: &str) -> Failure {
                  that authority, name its certificate with `ca_file` in an `[http.NAME]`"
             ),
             CertificateError::Revoked => format!("the certificate of `{host}` has been revoked"),
+            CertificateError::Other(other) if other.0.to_string() == AUTHORITY_AS_SERVER => format!(
+                "`{host}` shows the certificate of an authority, which cannot stand for a server; give the server one \
+                 of its own (`basicConstraints = CA:FALSE`)"
+            ),
+            CertificateError::Other(other) => format!("the certificate of `{host}` is not valid: {}", other.0),
             other => format!("the certificate of `{host}` is not valid: {other}"),
         },
         TlsError::InvalidMessage(_) => format!("`{host}` does not speak TLS on this port; is it `http://`?"),

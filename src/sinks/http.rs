@@ -71,8 +71,7 @@ impl HttpSettings {
         section.shorthand("url");
         let methods = [("post", Method::Post), ("put", Method::Put), ("patch", Method::Patch)];
         let method = section.choice("method", &methods, "the requests' method");
-        let endpoint = EndpointSettings::read(section).with_max_body(REPLY);
-        let template = RequestTemplate::read(section, method, endpoint.has_client());
+        let template = RequestTemplate::read(section, method);
         let formats = [("json", Format::Item), ("array", Format::Array), ("ndjson", Format::Lines)];
         let format = section.choice(
             "format",
@@ -81,6 +80,7 @@ impl HttpSettings {
         );
         // Without a payload of its own an item is sent as it is.
         let payload = Payload::read(section);
+        let endpoint = EndpointSettings::read(section).with_max_body(REPLY);
         let template = template?;
         if format != Format::Item {
             if matches!(payload, Payload::Form(_) | Payload::Text(_)) {
@@ -305,4 +305,65 @@ fn set_content_type(request: &mut Request, content_type: &'static str) {
 fn said(response: &Response) -> Value {
     let body = response.body.as_ref().ok();
     body.and_then(|body| value_of(body, &response.headers, ReadAs::Text).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::component::contract::check_sink;
+    use crate::settings::read_text;
+
+    /// Keeps the bodies of all requests and answers 204.
+    fn serve(stream: TcpStream, bodies: &Mutex<Vec<String>>) -> std::io::Result<()> {
+        let mut stream = BufReader::new(stream);
+        loop {
+            let mut length = 0;
+            loop {
+                let mut line = String::new();
+                if stream.read_line(&mut line)? <= 2 {
+                    break;
+                }
+                if let Some(value) = line.to_ascii_lowercase().strip_prefix("content-length:") {
+                    length = value.trim().parse().unwrap();
+                }
+            }
+            let mut body = vec![0; length];
+            stream.read_exact(&mut body)?;
+            if length > 0 {
+                bodies.lock().unwrap().push(String::from_utf8(body).unwrap());
+            }
+            stream.get_mut().write_all(b"HTTP/1.1 204 No Content\r\n\r\n")?;
+        }
+    }
+
+    #[test]
+    fn it_does_what_every_sink_must_in_every_format() {
+        for format in ["json", "array", "ndjson"] {
+            let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+            let url = format!("http://{}/", listener.local_addr().unwrap());
+            let bodies = Arc::new(Mutex::new(Vec::new()));
+            let kept = bodies.clone();
+            std::thread::spawn(move || {
+                for stream in listener.incoming() {
+                    let kept = kept.clone();
+                    std::thread::spawn(move || serve(stream.unwrap(), &kept));
+                }
+            });
+            let text = format!("http = {{ url = '{url}', format = '{format}' }}");
+            let settings = read_text(&text, HttpSettings::read).unwrap();
+            check_sink(&settings, || {
+                let bodies = bodies.lock().unwrap();
+                let values =
+                    bodies.iter().flat_map(|body| body.lines()).map(|line| json::parse(line.as_bytes()).unwrap());
+                let items = values.flat_map(|value| match value {
+                    Value::Array(items) => items.to_vec(),
+                    item => vec![item],
+                });
+                items.map(|item| item.get("id").and_then(Value::as_i64).unwrap()).collect()
+            });
+        }
+    }
 }

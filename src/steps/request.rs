@@ -139,12 +139,12 @@ struct Settings {
 
 fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<Box<dyn StepSettings>> {
     section.shorthand("url");
-    let endpoint = EndpointSettings::read(section);
-    let template = RequestTemplate::read(section, method, endpoint.has_client());
+    let template = RequestTemplate::read(section, method);
     let payload = if carries == Carries::Payload { Payload::read(section) } else { Payload::None };
     let into = Place::read(section);
     let words = [("auto", ReadAs::Auto), ("json", ReadAs::Json), ("text", ReadAs::Text), ("bytes", ReadAs::Bytes)];
     let read_as = section.choice("as", &words, "what the reply is read as; with \"auto\" its content type says");
+    let endpoint = EndpointSettings::read(section);
     let policy = Policy::read(section);
     Some(Box::new(Settings { template: template?, payload, endpoint, into, read_as, policy }))
 }

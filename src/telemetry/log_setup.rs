@@ -21,7 +21,10 @@ pub enum LogFormat {
 /// `default_level` and above is.
 pub fn start_log(format: LogFormat, default_level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(default_level).parse_default_env();
+    builder.filter_level(default_level);
+    // It logs an error for each bad certificate, which is a fault of the item that led there and told with it.
+    builder.filter_module("rustls_platform_verifier", LevelFilter::Off);
+    builder.parse_default_env();
     let journal = is_journal();
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match format {

@@ -162,6 +162,7 @@ fn an_item_that_no_request_can_be_made_from_is_rejected_alone() {
         (r#"{ url = "URL", headers = { X-A = "{.}" } }"#, r#""a\r\nX-Evil: 1""#, "the header `x-a` holds a line break"),
         (r#"{ url = "URL", headers = { X-A = "{.}" } }"#, r#""a\u0000""#, "cannot be sent"),
         (r#"{ url = "URL/{.id}" }"#, r#"{"id":null}"#, "`url` failed"),
+        (r#"{ url = "URL/{.id}/x" }"#, r#"{"id":".."}"#, "data put a `..` into the path"),
         (r#""{.}""#, r#""ftp://a/""#, "does not begin with http:// or https://"),
         (r#""{.}""#, r#""/x?key=secret""#, "`/x` names no host"),
         (r#"{ url = "URL", into = ".a" }"#, "[1]", "cannot put the reply into `.a`"),
