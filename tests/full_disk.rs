@@ -3,10 +3,13 @@
 //! The disk is a small tmpfs, which only root may mount; elsewhere these tests say that they are skipped, and fail if
 //! `GATHERD_ALL=1` asks for everything.
 
+#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where it fails, and a skip is said")]
+
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use gatherd::component::{Sink, SinkContext, WriteFault, find};
@@ -189,4 +192,73 @@ fn the_sqlite_sink_writes_a_batch_whole_or_not_at_all() {
             statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
         },
     );
+}
+
+/// The real binary on a config, and what it logs.
+struct Running {
+    child: Child,
+    lines: mpsc::Receiver<String>,
+    _folder: tempfile::TempDir,
+}
+
+impl Running {
+    fn start(state: &Path, arguments: &[&str], config: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gatherd.toml");
+        fs::write(&file, config).unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gatherd"));
+        command.arg("run").args(arguments).arg("--state").arg(state).arg(&file).current_dir(folder.path());
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let (sender, lines) = mpsc::channel();
+        let log = BufReader::new(child.stderr.take().unwrap());
+        std::thread::spawn(move || log.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Self { child, lines, _folder: folder }
+    }
+
+    /// Reads the log up to a line with this text.
+    fn wait_for(&self, text: &str) {
+        let mut passed = Vec::new();
+        while !passed.last().is_some_and(|line: &String| line.contains(text)) {
+            passed.push(self.lines.recv_timeout(LIMIT).unwrap_or_else(|_| panic!("no `{text}` in {passed:#?}")));
+        }
+    }
+
+    fn succeeds(mut self) {
+        assert!(self.child.wait().unwrap().success());
+    }
+}
+
+#[test]
+fn gatherd_pauses_while_the_disk_of_a_sink_is_full_and_delivers_all_then() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let state = tempfile::tempdir().unwrap();
+    let filler = disk.fill(500 << 10);
+    let config = format!(
+        "[pipeline.p]\nfrom = {{ items = {{ range = [1, 20000] }} }}\nsteps = [{{ map = '{{id: ., text: (\"x\" * 90)}}' }}]\n\
+         to = [{{ file = '{}', retry = {{ cap = '1s' }} }}]\n",
+        disk.path("out.ndjson").display()
+    );
+    let gatherd = Running::start(state.path(), &["--once"], &config);
+    gatherd.wait_for("No space left on device");
+    drop(filler);
+    gatherd.wait_for("sink works again");
+    gatherd.succeeds();
+    let mut ids = ids_in_lines(&disk.path("out.ndjson"));
+    ids.sort_unstable();
+    assert_eq!(ids, (1..=20_000).collect::<Vec<_>>());
+}
+
+#[test]
+fn gatherd_pauses_while_the_disk_of_its_state_is_full_and_loses_no_dead_letter() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let filler = disk.fill(1 << 20);
+    let config = "[pipeline.p]\nfrom = { items = { range = [1, 30] } }\n\
+                  steps = [{ map = '\"x\" * 100000' }, { map = 'error' }]\nto = []\n";
+    let mut gatherd = Running::start(&disk.path("state"), &["--once"], config);
+    gatherd.wait_for("the disk of the state folder is full; waiting for space");
+    drop(filler);
+    gatherd.wait_for("there is space for the state again");
+    // Something was rejected.
+    assert_eq!(gatherd.child.wait().unwrap().code(), Some(1));
+    assert_eq!(Store::open_to_read(&disk.path("state")).unwrap().dead_letter_count().unwrap(), 30);
 }

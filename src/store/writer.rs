@@ -90,10 +90,18 @@ impl Commits {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
+        let mut log_is_empty = false;
         loop {
             match self.write(group) {
                 Ok(()) => break,
-                Err(error) if is_full(&error) => self.wait_for_space(is_closing)?,
+                Err(error) if is_full(&error) => {
+                    // Its log takes space that the store can have back.
+                    if !std::mem::replace(&mut log_is_empty, true) {
+                        self.empty_log();
+                    } else {
+                        self.wait_for_space(is_closing)?;
+                    }
+                }
                 Err(error) => {
                     if is_damage(&error) {
                         salvage::suspect(&self.file);
@@ -107,6 +115,13 @@ impl Commits {
             log::info!(file:% = self.file.display(); "there is space for the state again; going on");
         }
         Ok(())
+    }
+
+    /// Moves the log into the file. Where that takes space itself, it is left for later.
+    fn empty_log(&self) {
+        if let Err(error) = self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())) {
+            log::debug!(error:%; "cannot empty the log of the store");
+        }
     }
 
     fn wait_for_space(&self, is_closing: &dyn Fn() -> bool) -> Result<(), Fault> {
