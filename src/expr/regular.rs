@@ -9,8 +9,9 @@ use jaq_core::{Cv, Error, RunPtr, ValR};
 use regex::{Captures, Regex, RegexBuilder};
 
 use super::fuel;
-use super::language::{Language, object};
+use super::language::Language;
 use super::metered::Metered;
+use super::native::object;
 use crate::model::Value;
 
 /// How large a compiled expression may be, and how many each thread keeps.
