@@ -64,7 +64,8 @@ pub(super) fn read<S: ?Sized, C>(
     let (common, records) =
         reading.read_part(kind.name, &entry.key_place, table, vars, |section| common(section, settings.as_deref()));
     beside.extend(records);
-    report_misplaced(role, kind.name, entry, table, &inner, &beside, reading);
+    let known = Known { kind: kind.name, inner: &inner, beside: &beside, short: read.short };
+    report_misplaced(role, &known, entry, table, reading);
     Some(Component { kind: kind.name, settings, common, inner, beside })
 }
 
@@ -121,49 +122,47 @@ fn kind_of<'n, S: ?Sized>(
     None
 }
 
+/// The settings that a component has, and where they stand.
+struct Known<'a> {
+    kind: &'a str,
+    inner: &'a [Record],
+    beside: &'a [Record],
+    /// The setting that may stand in place of the inner table.
+    short: Option<&'a str>,
+}
+
 /// Reports the keys beside the component key that do not belong there.
-fn report_misplaced<S: ?Sized>(
-    role: &Role<S>,
-    kind: &str,
-    entry: &Entry,
-    table: &Table,
-    inner: &[Record],
-    beside: &[Record],
-    reading: &Reading,
-) {
+fn report_misplaced<S: ?Sized>(role: &Role<S>, known: &Known<'_>, entry: &Entry, table: &Table, reading: &Reading) {
+    let Known { kind, inner, beside, .. } = known;
     // What is wrong with a common setting has been reported where it was read.
     let is_known =
-        |key: &str| key == kind || role.common.contains(&key) || beside.iter().any(|record| record.key == key);
+        |key: &str| key == *kind || role.common.contains(&key) || beside.iter().any(|record| record.key == key);
     for (key, misplaced) in table.iter().filter(|(key, _)| !is_known(key)) {
         let place = misplaced.key_place.clone();
         if inner.iter().any(|record| record.key == key) {
-            let written = written_inside(kind, &entry.node, inner, key, &misplaced.node);
             let message = format!("`{key}` is a setting of `{kind}`");
-            reading.mistakes.report(Rule::MisplacedKey, place, message, format!("write it inside: {written}"));
+            let way_out = format!("write it inside: {}", written_inside(known, &entry.node, key, &misplaced.node));
+            reading.mistakes.report(Rule::MisplacedKey, place, message, way_out);
         } else {
-            let inside = inner.iter().map(|record| record.key.as_str());
-            let known: Vec<&str> = inside.chain(beside.iter().map(|record| record.key.as_str())).collect();
+            let keys = inner.iter().chain(beside.iter()).map(|record| record.key.as_str());
             let message = format!("the {} `{kind}` has no setting `{key}`", role.name);
-            reading.mistakes.report(Rule::UnknownKey, place, message, way_out(key, known));
+            reading.mistakes.report(Rule::UnknownKey, place, message, way_out(key, keys));
         }
     }
 }
 
 /// `get = { url = "…", timeout = "5s" }`: how the component looks with `key` where it belongs.
-fn written_inside(kind: &str, node: &Node, inner: &[Record], key: &str, value: &Node) -> String {
+fn written_inside(known: &Known<'_>, node: &Node, key: &str, value: &Node) -> String {
     const LONGEST: usize = 60;
     let shown = |node: &Node| {
         let written = node.to_toml();
         if written.len() > LONGEST { "…".to_owned() } else { written }
     };
-    let before = match node.as_table() {
-        Some(table) if table.is_empty() => String::new(),
-        Some(_) => "…, ".to_owned(),
-        // The short form: the one setting that was given is the obvious one.
-        None => match inner.iter().find(|record| record.given.is_some()) {
-            Some(record) => format!("{} = {}, ", record.key, shown(node)),
-            None => String::new(),
-        },
+    let before = match (node.as_table(), known.short) {
+        (Some(table), _) if table.is_empty() => String::new(),
+        (Some(_), _) => "…, ".to_owned(),
+        (None, Some(short)) => format!("{short} = {}, ", shown(node)),
+        (None, None) => String::new(),
     };
-    format!("{kind} = {{ {before}{key} = {} }}", shown(value))
+    format!("{} = {{ {before}{key} = {} }}", known.kind, shown(value))
 }

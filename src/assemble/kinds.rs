@@ -24,6 +24,8 @@ pub struct KindDescription {
     pub summary: &'static str,
     /// A whole config that shows it at work.
     pub sample: &'static str,
+    /// The setting that may stand in place of its table.
+    pub short: Option<&'static str>,
     /// Its own settings; those that stand beside the component key say so.
     pub settings: Vec<Record>,
     /// The settings that its whole role has beside the component key.
@@ -49,7 +51,15 @@ fn describe_kind<S: ?Sized, C>(
     kind: &Kind<S>,
     common: impl FnOnce(&mut Section<'_>, Option<&S>) -> Option<C>,
 ) -> KindDescription {
-    let Read { value, records } = describe(kind.read);
+    let Read { value, records, short } = describe(kind.read);
     let beside = describe(|section| common(section, value.as_deref())).records;
-    KindDescription { role, name: kind.name, summary: kind.summary, sample: kind.sample, settings: records, beside }
+    KindDescription {
+        role,
+        name: kind.name,
+        summary: kind.summary,
+        sample: kind.sample,
+        short,
+        settings: records,
+        beside,
+    }
 }

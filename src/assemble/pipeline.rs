@@ -140,8 +140,9 @@ fn read_targets(pipeline: &Pipeline, config: &Config, sinks: &mut Sinks, reading
                 } else {
                     way_out(name, sinks.names())
                 };
-                let message = format!("there is no sink `{name}`");
-                reading.mistakes.report(Rule::UnknownSink, place.clone(), message, way_out);
+                let mask = |text: &str| reading.fill.mask(text);
+                let message = mask(&format!("there is no sink `{name}`"));
+                reading.mistakes.report(Rule::UnknownSink, place.clone(), message, mask(&way_out));
             }
         }
     }
@@ -176,7 +177,8 @@ impl Ids<'_> {
         };
         if !crate::config::is_name(&id) {
             let way_out = "take letters, digits, `_` and `-`, and begin with a letter or digit";
-            self.reading.mistakes.report(Rule::BadId, place(), format!("`{id}` cannot be an id"), way_out);
+            let message = self.reading.fill.mask(&format!("`{id}` cannot be an id"));
+            self.reading.mistakes.report(Rule::BadId, place(), message, way_out);
         } else if self.taken.iter().any(|(taken, _)| *taken == id) {
             let message = format!("`{id}` is the id of another component of this pipeline");
             self.reading.mistakes.report(Rule::BadId, place(), message, "give this one another `id`");

@@ -42,15 +42,25 @@ fn write_list(out: &mut Vec<u8>, kinds: &[KindDescription]) -> io::Result<()> {
         }
         writeln!(out, "{}", role.heading)?;
         for kind in kinds.iter().filter(|kind| kind.role == role.name) {
-            writeln!(out, "  {:width$}  {}", kind.name, kind.summary)?;
+            writeln!(out, "  {:width$}  {}", kind.name, first_sentence(kind.summary))?;
         }
     }
     writeln!(out, "\n`gatherd kinds NAME` shows the settings of one, and a sample.")
 }
 
+/// A sentence ends at a full stop that a capital letter follows.
+fn first_sentence(text: &str) -> &str {
+    let ends = text.match_indices(". ").map(|(at, _)| at);
+    let end = ends.into_iter().find(|at| text[at + 2..].starts_with(char::is_uppercase)).unwrap_or(text.len());
+    text[..end].trim_end_matches('.')
+}
+
 fn write_kind(out: &mut Vec<u8>, kind: &KindDescription) -> io::Result<()> {
     writeln!(out, "{} (a {}): {}", kind.name, kind.role, kind.summary)?;
     writeln!(out, "\nSettings:")?;
+    if let Some(short) = kind.short {
+        writeln!(out, "  `{name} = …` is short for `{name} = {{ {short} = … }}`", name = kind.name)?;
+    }
     if kind.settings.iter().all(|record| record.is_beside) {
         writeln!(out, "  none")?;
     }

@@ -130,7 +130,7 @@ fn read_pipeline(section: &Named, reading: &Reading) -> Option<Pipeline> {
     let steps = table.get("steps").map_or(Vec::new(), |node| list(node, "steps", "[ { get = \"…\" }, … ]", mistakes));
     let to = table.get("to").map_or(To::Log, |node| {
         To::Targets(
-            list(node, "to", "[\"NAME\", …]", mistakes).into_iter().filter_map(|t| target(t, mistakes)).collect(),
+            list(node, "to", "[\"NAME\", …]", mistakes).into_iter().filter_map(|node| target(node, reading)).collect(),
         )
     });
     Some(Pipeline {
@@ -153,14 +153,14 @@ fn list(node: &Node, key: &str, example: &str, mistakes: &Mistakes) -> Vec<Node>
     Vec::new()
 }
 
-fn target(node: Node, mistakes: &Mistakes) -> Option<Target> {
-    match node.data {
-        Data::Text(name) => Some(Target::Name(name, node.place)),
+fn target(node: Node, reading: &Reading) -> Option<Target> {
+    match &node.data {
+        Data::Text(name) => reading.filled(&node, name).map(|name| Target::Name(name, node.place)),
         Data::Table(_) => Some(Target::Inline(node)),
         _ => {
             let message = format!("items cannot go to {}", node.kind());
             let way_out = "write the name of a sink, or a sink such as { stdout = {} }";
-            mistakes.report(Rule::WrongType, node.place, message, way_out);
+            reading.mistakes.report(Rule::WrongType, node.place, message, way_out);
             None
         }
     }

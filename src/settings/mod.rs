@@ -6,6 +6,7 @@
 
 mod fill;
 mod mistake;
+mod parse;
 mod place;
 mod read;
 mod reading;
@@ -17,16 +18,19 @@ mod shown;
 mod suggestion;
 mod text_offset;
 mod tree;
+mod types;
 
 pub use fill::Fill;
 pub use mistake::{Breaks, Mistake, Mistakes, Severity};
+pub use parse::parse;
 pub use place::{Place, SourceFile};
 pub use read::{Read, Unread, describe, read_text};
 pub use reading::Reading;
 pub use record::{Inner, Presence, Record, expanded};
 pub use rule::Rule;
 pub use section::Section;
-pub use setting::{Given, Secret, Setting, Wrong};
+pub use setting::{Given, Setting, Wrong};
 pub use shown::Shown;
 pub use suggestion::{list, way_out};
-pub use tree::{Data, Entry, Node, Table, key_to_toml, parse, text_to_toml};
+pub use tree::{Data, Entry, Node, Table, key_to_toml, text_to_toml};
+pub use types::Secret;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::record::{Inner, Record, merge};
 use super::section::Section;
 use super::suggestion;
-use super::tree::{Data, Node, Table, parse};
-use super::{Fill, Mistake, Place, Reading, Rule, SourceFile};
+use super::tree::{Data, Node, Table};
+use super::{Fill, Mistake, Place, Reading, Rule, SourceFile, parse};
 use crate::expr::Vars;
 
 /// What a reader made of its table.
@@ -15,6 +15,8 @@ pub struct Read<T> {
     pub value: Option<T>,
     /// All settings that the reader knows, in the order in which it asks for them.
     pub records: Vec<Record>,
+    /// The setting that may stand in place of the table.
+    pub short: Option<&'static str>,
 }
 
 /// A table that is to be read, with what surrounds it.
@@ -37,6 +39,7 @@ impl Reading {
         let Unread { name, place, node, beside, keys_beside } = unread;
         let mut section = Section::new(self, vars, name, place.clone(), node, beside);
         let value = read(&mut section);
+        let short = section.short();
         let mut records = section.into_records();
         if value.is_none() {
             merge(&mut records, &describe(read).records);
@@ -44,7 +47,7 @@ impl Reading {
         if let Data::Table(table) = &node.data {
             self.check_keys(name, table, &records, keys_beside);
         }
-        Read { value, records }
+        Read { value, records, short }
     }
 
     /// Runs `read` over a table that is not a component: `[service]`, or the common settings of a step, whose other
@@ -107,7 +110,7 @@ pub fn describe<T>(read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Read<T> 
     let vars = Vars::default();
     let mut section = Section::described(&reading, &vars);
     let value = read(&mut section);
-    Read { value, records: section.into_records() }
+    Read { value, short: section.short(), records: section.into_records() }
 }
 
 fn inside(records: &[Record]) -> impl Iterator<Item = &Record> {

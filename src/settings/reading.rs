@@ -85,8 +85,8 @@ impl Reading {
         pieces.collect()
     }
 
-    /// `text`, which stands in `node`, with all names in it filled in; nothing if that cannot be.
-    pub(super) fn filled(&self, node: &Node, text: &str) -> Option<String> {
+    /// `text`, which stands in `node`, with all names in it filled in; nothing if that cannot be, which is reported.
+    pub fn filled(&self, node: &Node, text: &str) -> Option<String> {
         let mut filled = Some(String::with_capacity(text.len()));
         for piece in pieces(text) {
             let next = match piece {

@@ -1,15 +1,18 @@
 //! One table of a config, read setting by setting.
 
+mod tables;
+mod templates;
+
 use std::panic::Location;
 
-use super::fill::{Name, Piece, name, pieces};
+use super::fill::{Piece, pieces};
 use super::mistake::{Breaks, Severity};
 use super::record::{Inner, Presence, Record};
 use super::setting::{Given, Setting, Wrong};
 use super::suggestion;
 use super::tree::{Data, Node, Table, text_to_toml};
 use super::{Place, Reading, Rule};
-use crate::expr::{Encoding, Template, Vars};
+use crate::expr::Vars;
 
 /// One table of a config, read setting by setting. A key that no call has asked for is a mistake.
 ///
@@ -26,6 +29,8 @@ pub struct Section<'a> {
     content: Content<'a>,
     /// What stands beside the component key.
     beside: Option<&'a Table>,
+    /// The setting that may stand in place of the table.
+    short: Option<&'static str>,
     records: Vec<Record>,
 }
 
@@ -34,11 +39,8 @@ enum Content<'a> {
     /// There is none: the settings are only described.
     Described,
     Table(&'a Table),
-    /// Not a table: the value of the one obvious setting, once the reader has named it.
-    Short {
-        node: &'a Node,
-        key: Option<&'static str>,
-    },
+    /// Not a table: the value of the one obvious setting, if the reader has one.
+    Short(&'a Node),
 }
 
 impl<'a> Section<'a> {
@@ -52,24 +54,56 @@ impl<'a> Section<'a> {
     ) -> Self {
         let content = match &node.data {
             Data::Table(table) => Content::Table(table),
-            _ => Content::Short { node, key: None },
+            _ => Content::Short(node),
         };
-        Self { reading, vars, name: name.to_owned(), place: Some(place), content, beside, records: Vec::new() }
+        Self {
+            reading,
+            vars,
+            name: name.to_owned(),
+            place: Some(place),
+            content,
+            beside,
+            short: None,
+            records: Vec::new(),
+        }
     }
 
     pub(super) fn of_table(reading: &'a Reading, vars: &'a Vars, name: &str, place: Place, table: &'a Table) -> Self {
         let content = Content::Table(table);
-        Self { reading, vars, name: name.to_owned(), place: Some(place), content, beside: None, records: Vec::new() }
+        Self {
+            reading,
+            vars,
+            name: name.to_owned(),
+            place: Some(place),
+            content,
+            beside: None,
+            short: None,
+            records: Vec::new(),
+        }
     }
 
     pub(super) fn described(reading: &'a Reading, vars: &'a Vars) -> Self {
         let name = String::new();
-        Self { reading, vars, name, place: None, content: Content::Described, beside: None, records: Vec::new() }
+        Self {
+            reading,
+            vars,
+            name,
+            place: None,
+            content: Content::Described,
+            beside: None,
+            short: None,
+            records: Vec::new(),
+        }
+    }
+
+    /// The setting that may stand in place of the table.
+    pub(super) fn short(&self) -> Option<&'static str> {
+        self.short
     }
 
     /// What was asked for, in order.
     pub(super) fn into_records(self) -> Vec<Record> {
-        if let Content::Short { node, key: None } = self.content {
+        if let (Content::Short(node), None) = (self.content, self.short) {
             // Only now is it known that the reader has no obvious setting.
             let keys: Vec<&str> = self.records.iter().map(|record| record.key.as_str()).collect();
             let first = keys.first().copied().unwrap_or("…");
@@ -85,9 +119,7 @@ impl<'a> Section<'a> {
 
     /// Lets the table be written as the value of its one obvious setting: `get = "URL"`. Called first.
     pub fn shorthand(&mut self, key: &'static str) {
-        if let Content::Short { key: short, .. } = &mut self.content {
-            *short = Some(key);
-        }
+        self.short = Some(key);
     }
 
     /// A setting that must be there. Nothing if it is not, or is wrong: that has been reported then.
@@ -109,6 +141,9 @@ impl<'a> Section<'a> {
     /// All settings of this table, under keys that the author has chosen, in the order in which they are written.
     /// For a reader that asks for nothing else.
     pub fn entries<T: Setting>(&mut self, about: &'static str) -> Vec<(String, T)> {
+        if self.reading.is_describing() {
+            self.records.push(record("NAME", T::expects(), about, Presence::Optional));
+        }
         let Some(table) = self.own_table() else { return Vec::new() };
         let mut entries = Vec::new();
         for (key, entry) in table.iter() {
@@ -118,39 +153,6 @@ impl<'a> Section<'a> {
             entries.extend(self.read_node(key, &entry.node).map(|value| (key.to_owned(), value)));
         }
         entries
-    }
-
-    /// A template that must be there.
-    pub fn template(&mut self, key: &'static str, encoding: Encoding, about: &'static str) -> Option<Template> {
-        self.read_template(key, encoding, about, Presence::Required)
-    }
-
-    /// A template that may be left out.
-    pub fn optional_template(
-        &mut self,
-        key: &'static str,
-        encoding: Encoding,
-        about: &'static str,
-    ) -> Option<Template> {
-        self.read_template(key, encoding, about, Presence::Optional)
-    }
-
-    /// A table of templates under free keys, such as `headers`, in the order in which they are written.
-    pub fn templates(&mut self, key: &'static str, encoding: Encoding, about: &'static str) -> Vec<(String, Template)> {
-        let expects = format!("a table, each value {}", expects_template(encoding));
-        let found = self.find(key, expects.clone(), about, Presence::Optional);
-        self.last_record().inner = Inner::Free;
-        let Some(node) = found else { return Vec::new() };
-        let Data::Table(table) = &node.data else {
-            self.report(key, node, &expects, Wrong::Type);
-            return Vec::new();
-        };
-        self.last_record().given = Some(show_templates(table));
-        let mut templates = Vec::new();
-        for (key, entry) in table.iter() {
-            templates.extend(self.compile(key, &entry.node, encoding).map(|template| (key.to_owned(), template)));
-        }
-        templates
     }
 
     /// One of a few words, each with what it stands for. The first is the default.
@@ -180,66 +182,6 @@ impl<'a> Section<'a> {
         if self.reading.is_describing() { words.first().map(|(_, value)| *value) } else { chosen }
     }
 
-    /// A table inside this one, read by `read`; nothing if it is left out.
-    pub fn table<T>(
-        &mut self,
-        key: &'static str,
-        about: &'static str,
-        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
-        let (value, inner) = match found {
-            Some(node) => self.read_inner(key, node, read),
-            None if self.reading.is_describing() => self.describe_inner(read),
-            None => return None,
-        };
-        self.last_record().inner = Inner::Table(inner);
-        value
-    }
-
-    /// A table inside this one whose settings all have defaults: if it is left out, `read` runs over an empty one.
-    pub fn group<T>(
-        &mut self,
-        key: &'static str,
-        about: &'static str,
-        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
-    ) -> Option<T> {
-        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
-        let (value, inner) = match found {
-            Some(node) => self.read_inner(key, node, read),
-            None => self.describe_inner(read),
-        };
-        self.last_record().presence = Presence::Default(super::expanded(&inner).on_one_line());
-        self.last_record().inner = Inner::Table(inner);
-        value
-    }
-
-    /// A list of tables inside this one, each read by `read`.
-    pub fn tables<T>(
-        &mut self,
-        key: &'static str,
-        about: &'static str,
-        read: impl FnMut(&mut Section<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        let found = self.find(key, "a list of tables".to_owned(), about, Presence::Optional);
-        self.read_list(key, found, read)
-    }
-
-    /// A list of tables that stands beside the component key, such as `on`; see [`Section::tables`].
-    pub fn tables_beside<T>(
-        &mut self,
-        key: &'static str,
-        about: &'static str,
-        read: impl FnMut(&mut Section<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        let found = self.beside.and_then(|table| table.get(key));
-        let mut record = record(key, "a list of tables".to_owned(), about, Presence::Optional);
-        record.is_beside = true;
-        record.given = found.map(Node::to_toml);
-        self.records.push(record);
-        self.read_list(key, found, read)
-    }
-
     /// The name of a `[http.NAME]`; reported if there is none of that name, and answered all the same.
     pub fn client(&mut self, key: &'static str, about: &'static str) -> Option<String> {
         let found = self.find(key, "the name of a `[http.NAME]`".to_owned(), about, Presence::Optional);
@@ -252,8 +194,13 @@ impl<'a> Section<'a> {
             } else {
                 suggestion::way_out(&name, clients.iter().map(String::as_str))
             };
-            let message = format!("there is no client `{name}`");
-            self.reading.mistakes.report(Rule::UnknownClient, node.place.clone(), message, way_out);
+            let message = self.reading.fill.mask(&format!("there is no client `{name}`"));
+            self.reading.mistakes.report(
+                Rule::UnknownClient,
+                node.place.clone(),
+                message,
+                self.reading.fill.mask(&way_out),
+            );
         }
         self.reading.use_client(&name);
         Some(name)
@@ -322,7 +269,7 @@ impl<'a> Section<'a> {
         let inside = match self.content {
             Content::Described => None,
             Content::Table(table) => table.get(key),
-            Content::Short { node, key: short } => (short == Some(key)).then_some(node),
+            Content::Short(node) => (self.short == Some(key)).then_some(node),
         };
         inside.or_else(|| self.beside.and_then(|table| table.get(key)))
     }
@@ -330,7 +277,7 @@ impl<'a> Section<'a> {
     fn own_table(&mut self) -> Option<&'a Table> {
         match self.content {
             Content::Table(table) => Some(table),
-            Content::Described | Content::Short { .. } => None,
+            Content::Described | Content::Short(_) => None,
         }
     }
 
@@ -350,10 +297,11 @@ impl<'a> Section<'a> {
         let found = match self.content {
             Content::Described => None,
             Content::Table(table) => table.get(key),
-            Content::Short { node, key: short } => (short == Some(key)).then_some(node),
+            Content::Short(node) => (self.short == Some(key)).then_some(node),
         };
-        let is_obvious = matches!(self.content, Content::Short { key: None, .. });
-        if found.is_none() && presence == Presence::Required && !self.reading.is_describing() && !is_obvious {
+        // That the table itself is missing is reported in the end.
+        let is_no_table = self.short.is_none() && matches!(self.content, Content::Short(_));
+        if found.is_none() && presence == Presence::Required && !self.reading.is_describing() && !is_no_table {
             let message = format!("`{}` needs `{key}`", self.name);
             let way_out = format!("add `{key} = …`, {expects}");
             self.reading.mistakes.report(Rule::MissingKey, self.place.clone(), message, way_out);
@@ -387,53 +335,6 @@ impl<'a> Section<'a> {
         }
     }
 
-    fn read_template(
-        &mut self,
-        key: &'static str,
-        encoding: Encoding,
-        about: &'static str,
-        presence: Presence,
-    ) -> Option<Template> {
-        let is_required = presence == Presence::Required;
-        match self.find(key, expects_template(encoding), about, presence) {
-            Some(node) => self.compile(key, node, encoding),
-            None if is_required && self.reading.is_describing() => {
-                Template::compile("x", encoding, self.vars, &mut |name| Ok(name.to_owned())).ok()
-            }
-            None => None,
-        }
-    }
-
-    fn compile(&self, key: &str, node: &Node, encoding: Encoding) -> Option<Template> {
-        let Data::Text(source) = &node.data else {
-            self.report(key, node, &expects_template(encoding), Wrong::Type);
-            return None;
-        };
-        let mut missing: Vec<Name> = Vec::new();
-        let compiled = Template::compile(source, encoding, self.vars, &mut |written| {
-            if let Some(literal) = written.strip_prefix('$').filter(|rest| rest.starts_with("${")) {
-                return Ok(literal.to_owned());
-            }
-            let inner = written.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
-            let Some(name) = inner.and_then(name) else {
-                let start = source.find(written).unwrap_or(0);
-                self.reading.report_broken_fill(node, start..start + written.len());
-                return Ok(String::new());
-            };
-            let found = self.reading.fill.look_up(&name);
-            if found.is_none() {
-                missing.push(name);
-            }
-            // A word that passes in most places, so that nothing else is reported of a value that is not known.
-            Ok(found.unwrap_or_else(|| "unset".to_owned()))
-        });
-        for name in &missing {
-            let start = source.find(&name.to_string()).unwrap_or(0);
-            self.reading.look_up(name, node, start..start + name.to_string().len());
-        }
-        compiled.map_err(|error| self.report(key, node, "", Wrong::syntax(Rule::BadTemplate, error))).ok()
-    }
-
     fn read_word<T: Copy>(
         &mut self,
         key: &'static str,
@@ -465,47 +366,6 @@ impl<'a> Section<'a> {
         chosen
     }
 
-    fn read_inner<T>(
-        &self,
-        key: &str,
-        node: &Node,
-        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
-    ) -> (Option<T>, Vec<Record>) {
-        let mut inner = Section::new(self.reading, self.vars, key, node.place.clone(), node, None);
-        let value = read(&mut inner);
-        (value, inner.into_records())
-    }
-
-    fn describe_inner<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<Record>) {
-        let mut inner = Section::described(self.reading, self.vars);
-        let value = read(&mut inner);
-        (value, inner.into_records())
-    }
-
-    fn read_list<T>(
-        &mut self,
-        key: &'static str,
-        found: Option<&Node>,
-        mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
-    ) -> Vec<T> {
-        let (values, inner): (Vec<Option<T>>, Vec<Vec<Record>>) = match found {
-            Some(Node { data: Data::List(nodes), .. }) => {
-                nodes.iter().map(|node| self.read_inner(key, node, &mut read)).unzip()
-            }
-            Some(node) => {
-                self.report(key, node, "a list of tables, such as `[ { … }, { … } ]`", Wrong::Type);
-                return Vec::new();
-            }
-            None if self.reading.is_describing() => {
-                let (value, inner) = self.describe_inner(&mut read);
-                (vec![value], vec![inner])
-            }
-            None => return Vec::new(),
-        };
-        self.last_record().inner = Inner::List(inner);
-        values.into_iter().flatten().collect()
-    }
-
     fn given<'g>(&'g self, node: &'g Node) -> Given<'g> {
         Given { node, vars: self.vars, reading: self.reading }
     }
@@ -513,7 +373,7 @@ impl<'a> Section<'a> {
     fn report(&self, key: &str, node: &Node, expects: &str, wrong: Wrong) {
         let name = match self.content {
             // The author has not written the key.
-            Content::Short { node: short, .. } if std::ptr::eq(short, node) => &self.name,
+            Content::Short(short) if std::ptr::eq(short, node) => &self.name,
             _ => key,
         };
         self.given(node).report_as(&format!("`{name}`"), expects, wrong);
@@ -524,29 +384,6 @@ fn record(key: &str, expects: String, about: &'static str, presence: Presence) -
     Record { key: key.to_owned(), expects, about, presence, given: None, is_beside: false, inner: Inner::None }
 }
 
-fn expects_template(encoding: Encoding) -> String {
-    match encoding {
-        Encoding::Plain => "a text, in which `{…}` holds a filter",
-        Encoding::Url => "a URL, in which `{…}` holds a filter",
-        Encoding::Path => "a path, in which `{…}` holds a filter",
-    }
-    .to_owned()
-}
-
 fn has_unset(reading: &Reading, text: &str) -> bool {
     pieces(text).iter().any(|piece| matches!(piece, Piece::Name(_, name) if reading.fill.look_up(name).is_none()))
-}
-
-/// The table as it is written, without credentials that stand in it as they are.
-fn show_templates(table: &Table) -> String {
-    let is_credential = |key: &str| {
-        let key = key.to_ascii_lowercase();
-        ["authorization", "cookie", "token", "secret", "password", "key"].iter().any(|word| key.contains(word))
-    };
-    let entries = table.iter().map(|(key, entry)| {
-        let is_open = matches!(&entry.node.data, Data::Text(text) if !text.contains("${"));
-        let shown = if is_credential(key) && is_open { text_to_toml("***") } else { entry.node.to_toml() };
-        format!("{} = {shown}", super::key_to_toml(key))
-    });
-    format!("{{ {} }}", entries.collect::<Vec<_>>().join(", "))
 }

@@ -12,7 +12,7 @@ use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "log",
-    summary: "writes each item to the log of gatherd, as compact JSON",
+    summary: "Writes each item to the log of gatherd, as compact JSON",
     sample: r#"
 [pipeline.greetings]
 from = { items = [{ hello = "world" }, { hello = "moon" }] }

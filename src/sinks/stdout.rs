@@ -15,7 +15,7 @@ use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "stdout",
-    summary: "writes each item to the standard output; ends the run when nobody reads it any more",
+    summary: "Writes each item to the standard output; ends the run when nobody reads it any more",
     sample: r#"
 [pipeline.greetings]
 from = { items = [{ hello = "world" }, { hello = "moon" }] }

@@ -27,7 +27,7 @@ use writer::{Chunk, Writer};
 
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "file",
-    summary: "appends each item to a file; what it has acknowledged is on disk",
+    summary: "Appends each item to a file; what it has acknowledged is on disk",
     sample: r#"
 [pipeline.greetings]
 from = { items = [{ to = "world", word = "hello" }, { to = "moon", word = "good night" }] }

@@ -18,7 +18,7 @@ use writer::Writer;
 
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "sqlite",
-    summary: "writes each item, an object, as a row of a SQLite table; with a primary key it updates the row there",
+    summary: "Writes each item, an object, as a row of a SQLite table; with a primary key it updates the row there",
     sample: r#"
 [pipeline.stations]
 from = { items = [{ id = 1, name = "north", mag = 2.5 }, { id = 2, name = "south", mag = 4.0 }] }

@@ -1,0 +1,110 @@
+//! Reading tables inside of a table.
+
+use super::{Presence, Section, record};
+use crate::settings::expanded;
+use crate::settings::record::{Inner, Record};
+use crate::settings::setting::Wrong;
+use crate::settings::tree::{Data, Node};
+
+impl Section<'_> {
+    /// A table inside this one, read by `read`; nothing if it is left out.
+    pub fn table<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
+        let (value, inner) = match found {
+            Some(node) => self.read_inner(key, node, read),
+            None if self.reading.is_describing() => self.describe_inner(read),
+            None => return None,
+        };
+        self.last_record().inner = Inner::Table(inner);
+        value
+    }
+
+    /// A table inside this one whose settings all have defaults: if it is left out, `read` runs over an empty one.
+    pub fn group<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> Option<T> {
+        let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
+        let (value, inner) = match found {
+            Some(node) => self.read_inner(key, node, read),
+            None => self.describe_inner(read),
+        };
+        self.last_record().presence = Presence::Default(expanded(&inner).on_one_line());
+        self.last_record().inner = Inner::Table(inner);
+        value
+    }
+
+    /// A list of tables inside this one, each read by `read`.
+    pub fn tables<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let found = self.find(key, "a list of tables".to_owned(), about, Presence::Optional);
+        self.read_list(key, found, read)
+    }
+
+    /// A list of tables that stands beside the component key, such as `on`; see [`Section::tables`].
+    pub fn tables_beside<T>(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let found = self.beside.and_then(|table| table.get(key));
+        let mut record = record(key, "a list of tables".to_owned(), about, Presence::Optional);
+        record.is_beside = true;
+        record.given = found.map(Node::to_toml);
+        self.records.push(record);
+        self.read_list(key, found, read)
+    }
+
+    fn read_inner<T>(
+        &self,
+        key: &str,
+        node: &Node,
+        read: impl FnOnce(&mut Section<'_>) -> Option<T>,
+    ) -> (Option<T>, Vec<Record>) {
+        let mut inner = Section::new(self.reading, self.vars, key, node.place.clone(), node, None);
+        let value = read(&mut inner);
+        (value, inner.into_records())
+    }
+
+    fn describe_inner<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<Record>) {
+        let mut inner = Section::described(self.reading, self.vars);
+        let value = read(&mut inner);
+        (value, inner.into_records())
+    }
+
+    fn read_list<T>(
+        &mut self,
+        key: &'static str,
+        found: Option<&Node>,
+        mut read: impl FnMut(&mut Section<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let (values, inner): (Vec<Option<T>>, Vec<Vec<Record>>) = match found {
+            Some(Node { data: Data::List(nodes), .. }) => {
+                nodes.iter().map(|node| self.read_inner(key, node, &mut read)).unzip()
+            }
+            Some(node) => {
+                self.report(key, node, "a list of tables, such as `[ { … }, { … } ]`", Wrong::Type);
+                return Vec::new();
+            }
+            None if self.reading.is_describing() => {
+                let (value, inner) = self.describe_inner(&mut read);
+                (vec![value], vec![inner])
+            }
+            None => return Vec::new(),
+        };
+        self.last_record().inner = Inner::List(inner);
+        values.into_iter().flatten().collect()
+    }
+}
