@@ -75,15 +75,32 @@ fn write_config(out: &mut Vec<u8>, assembled: &Assembled, name: Option<&str>, no
         write_setting(out, sink.kind, &expanded(&sink.inner))?;
         write_settings(out, &sink.beside)?;
     }
+    let is_shown = |client: &str| name.is_none() || components(&shown, sinks).any(|component| uses(component, client));
+    for (client, records) in clients.iter().filter(|(client, _)| is_shown(client)) {
+        writeln!(out, "\n[http.{client}]")?;
+        write_settings(out, records)?;
+    }
     if name.is_some() {
         return Ok(());
     }
-    for (name, records) in clients {
-        writeln!(out, "\n[http.{name}]")?;
-        write_settings(out, records)?;
-    }
     writeln!(out, "\n[service]")?;
     write_settings(out, service)
+}
+
+/// The steps of these pipelines, and the sinks that they name.
+fn components<'d>(
+    pipelines: &'d [(&PipelineDescription, &PipelinePlan)],
+    sinks: &'d [ComponentDescription],
+) -> impl Iterator<Item = &'d ComponentDescription> {
+    pipelines.iter().flat_map(|(pipeline, _)| {
+        pipeline.steps.iter().chain(sinks.iter().filter(|sink| pipeline.to.contains(&sink.id)))
+    })
+}
+
+/// Whether a component sends its requests through this client.
+fn uses(component: &ComponentDescription, client: &str) -> bool {
+    let via = component.inner.iter().find(|record| record.key == "via").and_then(|record| record.given.as_deref());
+    via == Some(&text_to_toml(client))
 }
 
 fn write_pipeline(

@@ -1,5 +1,6 @@
 //! From the tables of the files to the nouns of a config.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -180,8 +181,10 @@ fn read_vars(entry: &Entry, reading: &Reading) -> Vars {
             "take letters, digits and `_`, and begin with a letter or `_`",
         );
     }
-    let vars = read.value.unwrap_or_default().into_iter().filter(|(name, _)| is_variable(name));
-    Arc::new(vars.map(|(name, value)| (Text::from(name), value)).collect())
+    // A variable whose value is wrong is there all the same, so that the filters that use it are not wrong too.
+    let values: HashMap<String, Value> = read.value.unwrap_or_default().into_iter().collect();
+    let names = entry.node.as_table().into_iter().flat_map(Table::keys).filter(|name| is_variable(name));
+    Arc::new(names.map(|name| (Text::from(name), values.get(name).cloned().unwrap_or_default())).collect())
 }
 
 /// As jq has it.

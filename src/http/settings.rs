@@ -82,7 +82,7 @@ impl ClientSettings {
             Auth::read,
         );
         if let Some(auth) = &auth {
-            if base.is_none() {
+            if !section.has("base") {
                 section.mistake(
                     "auth",
                     "credentials belong to a host, and this client names none",

@@ -13,9 +13,11 @@ pub(super) enum Form {
     Raw { separator: String },
 }
 
+const DEFAULT_SEPARATOR: &str = "\n";
+
 /// The separator of [`Form::Raw`].
 pub(super) fn read_separator(section: &mut Section<'_>) -> String {
-    section.or("separator", "\n".to_owned(), "what ends a raw item")
+    section.or("separator", DEFAULT_SEPARATOR.to_owned(), "what ends a raw item")
 }
 
 /// Reads the setting of [`read_separator`] for another form, which has none.
@@ -23,7 +25,8 @@ pub(super) fn refuse_separator(section: &mut Section<'_>) -> String {
     if section.has("separator") {
         section.mistake("separator", "only raw items have a separator", "leave it out, or write format = \"raw\"");
     }
-    read_separator(section)
+    let refused = section.optional("separator", "what ends a raw item; a line break unless given");
+    refused.unwrap_or_else(|| DEFAULT_SEPARATOR.to_owned())
 }
 
 /// How many items are made into lines before other tasks have a turn: a slice of well under a millisecond.

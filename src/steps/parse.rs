@@ -45,10 +45,12 @@ impl Parse {
         let words =
             [("json", Format::Json), ("ndjson", Format::Ndjson), ("csv", Format::Csv), ("lines", Format::Lines)];
         let format = section.required_choice("as", &words, "what the text is");
-        let delimiter: String = section.or("delimiter", ",".to_owned(), "what stands between the fields of a CSV row");
-        let header =
-            section.or("header", true, "the first CSV row names the columns, and rows become objects; else arrays");
-        let &[delimiter] = delimiter.as_bytes() else {
+        // Only CSV has these, so `explain` shows no default for the other formats.
+        let delimiter: Option<String> =
+            section.optional("delimiter", "what stands between the fields of a CSV row; a comma unless given");
+        let about = "the first CSV row names the columns, and rows become objects, unless this is false: then arrays";
+        let header = section.optional("header", about).unwrap_or(true);
+        let &[delimiter] = delimiter.as_deref().unwrap_or(",").as_bytes() else {
             section.mistake("delimiter", "a delimiter is one ASCII character", "write one such as `;` or `\\t`");
             return None;
         };
