@@ -23,7 +23,8 @@ const PATIENCE: SignedDuration = SignedDuration::from_hours(1);
 /// Makes the ticks of one schedule, at most one of them in flight.
 ///
 /// The mark, which is the source's position, is the end of the last settled window. A tick's window starts there; so
-/// a tick that was skipped, missed or abandoned widens the next window.
+/// a tick that was skipped, missed or abandoned widens the next window. The very first window reaches back to the time
+/// at which the schedule would have ticked before.
 pub(in crate::sources) struct Ticker {
     context: SourceContext,
     rules: Rules,
