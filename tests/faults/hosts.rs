@@ -1,0 +1,83 @@
+//! Many hosts and URLs, some of which fail.
+
+use serde_json::json;
+
+use crate::support::gatherd::{Workplace, wait_for_lines};
+use crate::support::server::{self, BlackHole, Connection, Server, reply};
+
+#[test]
+fn one_url_among_a_thousand_that_always_fails_is_one_dead_letter_and_the_others_arrive() {
+    let server = Server::start(|seen, connection| match &*seen.target {
+        "/500" => connection.write_all(&reply("500 Internal Server Error", &[], "")),
+        path => connection.write_all(&server::json(&path[1..])),
+    });
+    let workplace = Workplace::new(&format!(
+        r#"
+        [pipeline.pages]
+        from  = {{ items = {{ range = [1, 1000] }} }}
+        steps = [{{ get = "{}/{{.}}", retry = {{ base = "5ms", cap = "5ms" }} }}]
+        to    = [{{ file = "out.ndjson" }}]
+        "#,
+        server.url("")
+    ));
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(1), "{ended:?}");
+    let mut arrived: Vec<u64> = workplace.values("out.ndjson").iter().map(|id| id.as_u64().unwrap()).collect();
+    arrived.sort_unstable();
+    assert_eq!(arrived, (1..=1000).filter(|id| *id != 500).collect::<Vec<_>>());
+    let dead = workplace.dead_letters();
+    assert_eq!(dead.len(), 1, "{dead:?}");
+    assert_eq!(dead[0]["value"], 500);
+    assert_eq!(dead[0]["fault"]["attempts"], 5);
+    assert!(ended.stderr.contains("999 delivered") && ended.stderr.contains("1 dead letter"), "{}", ended.stderr);
+}
+
+/// Twenty hosts, five of which drop what comes, and five of which take it and never answer. The dead are still being
+/// called when the last item of a healthy host arrives: nothing has waited for them.
+#[test]
+fn half_of_the_hosts_dead_do_not_hold_up_the_other_half() {
+    let healthy: Vec<Server> = (1..=10)
+        .map(|n| Server::start_at(&format!("127.0.2.{n}"), |_, connection| connection.write_all(&server::json("1"))))
+        .collect();
+    let holes: Vec<BlackHole> = (1..=5).map(|n| BlackHole::at(&format!("127.0.3.{n}"))).collect();
+    let silent: Vec<Server> =
+        (1..=5).map(|n| Server::start_at(&format!("127.0.4.{n}"), |_, connection| wait_for_end(connection))).collect();
+    let dead = holes.iter().map(|hole| format!("http://{}/", hole.address)).chain(silent.iter().map(|it| it.url("/")));
+    let hosts: Vec<String> = dead.chain(healthy.iter().map(|server| server.url("/"))).collect();
+    // Ten rounds, the dead first in each.
+    let lines: String = (0..10).flat_map(|round| hosts.iter().map(move |url| format!("{url}{round}\n"))).collect();
+
+    let workplace = Workplace::new(
+        r#"
+        [service]
+        allow = ["127.0.0.0/8"]
+        drain = "100ms"
+
+        [pipeline.hosts]
+        from  = { lines = "urls.txt" }
+        steps = [
+          { get = { url = "{.}", timeouts = { connect = "10m", first_byte = "10m", whole = "10m" } } },
+          { map = "labels.host" },
+        ]
+        to    = [{ file = "out.ndjson", batch = { age = "10ms" } }]
+        "#,
+    );
+    workplace.write("urls.txt", lines);
+    let daemon = workplace.start();
+    wait_for_lines(&workplace, "out.ndjson", 100);
+    let hosts = workplace.values("out.ndjson");
+    for n in 1..=10 {
+        let host = json!(format!("127.0.2.{n}"));
+        assert_eq!(hosts.iter().filter(|other| **other == host).count(), 10, "{host}");
+    }
+    assert!(silent.iter().all(|server| server.accepted() > 0), "the dead were called, too");
+    assert_eq!(workplace.dead_letters().len(), 0, "the dead are still being called");
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+}
+
+/// Takes what comes, and never answers.
+fn wait_for_end(connection: &mut dyn Connection) -> std::io::Result<()> {
+    connection.read(&mut [0])?;
+    Err(std::io::ErrorKind::Other.into())
+}
