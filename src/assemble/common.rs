@@ -75,7 +75,7 @@ pub(super) fn read_step(section: &mut Section<'_>, settings: Option<&(dyn StepSe
 pub(super) fn read_sink(section: &mut Section<'_>, settings: Option<&(dyn SinkSettings + 'static)>) -> SinkCommon {
     let when = section.optional("when", "an item for which this is false is left to the other sinks");
     let batch = read_batch(section, settings.map_or(BatchLimits::SINGLE, |sink| sink.batch()));
-    let retry = read_retry(section, Retry::SINK);
+    let retry = read_retry(section, settings.map_or(Retry::SINK, |sink| sink.retry()));
     let workers = section.or("workers", 1, "how many batches are written at once; with 1 they keep their order");
     check_workers(section, workers);
     if section.has("buffer") {

@@ -27,4 +27,8 @@ impl Retry {
     };
 
     pub const SINK: Self = Self { cap: Duration::from_secs(300), ..Self::FETCH };
+
+    /// For a sink on a disk of this machine: it goes on soon after there is space again, and asking costs nobody
+    /// anything.
+    pub const DISK: Self = Self { cap: Duration::from_secs(2), ..Self::SINK };
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{Opened, SinkContext};
+use super::{Opened, Retry, SinkContext};
 use crate::model::{Fault, Item, Size};
 
 /// Delivers batches. With `workers` above one, several writes run at the same time.
@@ -55,6 +55,11 @@ impl BatchLimits {
 pub trait SinkSettings: Send + Sync {
     /// How it batches unless the config says otherwise.
     fn batch(&self) -> BatchLimits;
+
+    /// How it tries again unless the config says otherwise.
+    fn retry(&self) -> Retry {
+        Retry::SINK
+    }
 
     fn open(&self, context: SinkContext) -> Opened<Box<dyn Sink>>;
 }

@@ -10,7 +10,7 @@ use crate::{Ends, check};
 
 #[test]
 fn nothing_is_sent_to_a_server_whose_certificate_is_not_good() {
-    let authority = Authority::new();
+    let authority = Authority::new("trusted");
     let folder = tempfile::tempdir().unwrap();
     let ca_file = folder.path().join("authority.pem");
     std::fs::write(&ca_file, authority.pem()).unwrap();
@@ -31,7 +31,7 @@ fn nothing_is_sent_to_a_server_whose_certificate_is_not_good() {
             dead("is not valid yet"),
         ),
         ("self-signed", self_signed("localhost"), dead("`ca_file`")),
-        ("of another authority", Authority::new().certify("localhost", |_| {}), dead("`ca_file`")),
+        ("of another authority", Authority::new("stranger").certify("localhost", |_| {}), dead("`ca_file`")),
         ("for another host", authority.certify("other.example", |_| {}), dead("not for `localhost` but for")),
     ];
     check_each(&cases, |(what, config, ends)| {

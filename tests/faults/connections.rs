@@ -76,7 +76,7 @@ fn a_connection_that_fails_before_the_reply_is_whole_is_tried_again_and_then_a_d
         ),
         (
             "a head that does not end",
-            |_, connection| pour(connection, b"HTTP/1.1 200 OK\r\n", b"a: b\r\n"),
+            |_, connection| pour(connection, b"HTTP/1.1 200 OK\r\n", "a: b\r\n".repeat(4096).as_bytes()),
             "disconnect",
             "the head of the reply is too large",
         ),

@@ -2,16 +2,21 @@
 
 use std::fmt::Write;
 use std::fs;
+use std::time::Duration;
 
+use crate::support::comes_true_within;
 use crate::support::gatherd::Workplace;
-use crate::support::wait_until;
 
 const ITEMS: u64 = 1_000_000;
 
 const BUDGET: u64 = 64 << 20;
 
-/// What the program takes beside the items in flight: itself, its stacks, and what its allocator has set aside.
-const BASE: u64 = 48 << 20;
+/// What the program takes beside the items in flight and what it takes when idle: the buffers of its sources and
+/// sinks, the store's cache, and what its allocator has set aside.
+const BASE: u64 = 32 << 20;
+
+/// Five times what it takes on two busy cores.
+const LIMIT: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_million_items_pass_through_a_budget_of_64_mib() {
@@ -38,11 +43,13 @@ fn a_million_items_pass_through_a_budget_of_64_mib() {
         expected += (lines.len() - before + 1) as u64;
     }
     workplace.write("in.ndjson", &lines);
+    let idle = Workplace::idle_memory();
     let mut daemon = workplace.start();
     let written = || fs::metadata(workplace.path("out.ndjson")).map_or(0, |metadata| metadata.len());
-    wait_until("a million items are written", || written() >= expected || daemon.is_over());
+    let all = comes_true_within(LIMIT, || written() >= expected || daemon.is_over());
+    assert!(all, "{} of {expected} bytes are written; the log:\n{}", written(), daemon.log());
     let peak = daemon.peak_memory();
-    assert!(peak <= BUDGET + BASE, "{} MiB", peak >> 20);
+    assert!(peak <= idle + BUDGET + BASE, "{} MiB, and {} MiB when idle", peak >> 20, idle >> 20);
     let ended = daemon.stop();
     assert_eq!(ended.code(), Some(0), "{ended:?}");
 

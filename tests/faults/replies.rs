@@ -102,7 +102,12 @@ fn a_reply_is_read_as_what_it_is_or_is_a_dead_letter() {
             Ends::Delivered("\"ab\""),
         ),
         ("text without a charset, not UTF-8", "text/plain", b"Z\xfcrich".to_vec(), Ends::Delivered("\"Zürich\"")),
-        ("JSON that is not UTF-8", "application/json", b"{\"a\":\"\xff\"}".to_vec(), Ends::Dead("body", 1, "UTF-8")),
+        (
+            "JSON that is not UTF-8",
+            "application/json",
+            b"{\"a\":\"\xff\"}".to_vec(),
+            Ends::Dead("body", 1, "invalid utf-8"),
+        ),
         (
             "JSON in Latin-1 that says so",
             "application/json; charset=iso-8859-1",
@@ -193,10 +198,12 @@ fn a_body_larger_than_allowed_is_a_dead_letter_and_takes_no_memory() {
         "#,
         server.url("")
     ));
+    let idle = Workplace::idle_memory();
     let daemon = workplace.start();
     wait_until("five dead letters", || workplace.dead_letters().len() == 5);
     let peak = daemon.peak_memory();
-    assert!(peak < 64 << 20, "{} MiB", peak >> 20);
+    // Five bodies of 4 MiB at once, each in the room that it grew into, and half of that while it grew.
+    assert!(peak < idle + (5 * 8 << 20), "{} MiB, and {} MiB when idle", peak >> 20, idle >> 20);
     assert_eq!(daemon.stop().code(), Some(0));
     for letter in workplace.dead_letters() {
         assert_eq!((&letter["fault"]["kind"], &letter["fault"]["attempts"]), (&"body".into(), &1.into()), "{letter}");
@@ -209,7 +216,7 @@ fn a_redirect_that_leads_nowhere_is_a_dead_letter() {
     let redirect = |to: &str| reply("302 Found", &[&format!("location: {to}")], "");
     let cases = [
         ("to itself", redirect("/x"), Ends::Dead("redirect", 1, "10")),
-        ("without a place", reply("302 Found", &[], ""), Ends::Dead("redirect", 1, "")),
+        ("without a place", reply("302 Found", &[], ""), Ends::Dead("status", 1, "302 Found")),
         ("to what is no URL", redirect("http://[::1/"), Ends::Dead("redirect", 1, "")),
         ("to a file", redirect("file:///etc/passwd"), Ends::Dead("redirect", 1, "")),
         (

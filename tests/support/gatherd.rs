@@ -96,6 +96,12 @@ impl Workplace {
         daemon
     }
 
+    /// The most memory that a gatherd with nothing to do holds, in bytes.
+    pub fn idle_memory() -> u64 {
+        let idle = Self::new("[pipeline.idle]\nfrom = { every = { period = \"24h\", jitter = \"23h\" } }\nto = []\n");
+        idle.start().peak_memory()
+    }
+
     /// What `gatherd dead list --json` prints.
     #[track_caller]
     pub fn dead_letters(&self) -> Vec<Value> {

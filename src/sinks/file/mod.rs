@@ -15,7 +15,7 @@ use indexmap::IndexMap;
 
 use super::line;
 use crate::component::{
-    BatchLimits, FilterFault, Kind, Opened, Sink, SinkContext, SinkSettings, WriteFault, with_fuel,
+    BatchLimits, FilterFault, Kind, Opened, Retry, Sink, SinkContext, SinkSettings, WriteFault, with_fuel,
 };
 use crate::expr::{Encoding, Fuel, Scope, Template};
 use crate::model::{Fault, FaultKind, Item, Size, Text, Value};
@@ -138,6 +138,10 @@ struct FileSettings {
 impl SinkSettings for FileSettings {
     fn batch(&self) -> BatchLimits {
         BatchLimits { items: 1000, bytes: Size::mib(4), age: Duration::from_secs(1) }
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::DISK
     }
 
     fn open(&self, context: SinkContext) -> Opened<Box<dyn Sink>> {

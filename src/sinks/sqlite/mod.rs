@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::component::{BatchLimits, Kind, Opened, Sink, SinkContext, SinkSettings, WriteFault};
+use crate::component::{BatchLimits, Kind, Opened, Retry, Sink, SinkContext, SinkSettings, WriteFault};
 use crate::model::{Fault, FaultKind, Item, Size};
 use crate::runtime::GroupThread;
 use crate::settings::Section;
@@ -81,6 +81,10 @@ struct SqliteSettings(Arc<Options>);
 impl SinkSettings for SqliteSettings {
     fn batch(&self) -> BatchLimits {
         BatchLimits { items: 1000, bytes: Size::mib(4), age: Duration::from_secs(1) }
+    }
+
+    fn retry(&self) -> Retry {
+        Retry::DISK
     }
 
     fn open(&self, context: SinkContext) -> Opened<Box<dyn Sink>> {
