@@ -67,6 +67,9 @@ pub fn run<W>(order: Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<End
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
         service_manager::ready();
+        if !order.once {
+            log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
+        }
         let _watchdog = service_manager::feed_watchdog(clock.clone());
         let _status =
             service_manager::tell_status(clock.clone(), status_line(engine.clone(), store.clone(), clock.clone()));

@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::os::linux::fs::MetadataExt;
 
+use env_logger::Env;
 use log::LevelFilter;
 
 use super::format::{write_json, write_text};
@@ -21,10 +22,9 @@ pub enum LogFormat {
 /// `default_level` and above is.
 pub fn start_log(format: LogFormat, default_level: LevelFilter) {
     let mut builder = env_logger::Builder::new();
-    builder.filter_level(default_level);
     // It logs an error for each bad certificate, which is a fault of the item that led there and told with it.
     builder.filter_module("rustls_platform_verifier", LevelFilter::Off);
-    builder.parse_default_env();
+    builder.parse_env(Env::default().default_filter_or(default_level.as_str()));
     let journal = is_journal();
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     match format {

@@ -28,7 +28,6 @@ fn a_million_items_pass_through_a_budget_of_64_mib() {
 
         [pipeline.million]
         from  = { lines = "in.ndjson" }
-        steps = [{ map = "{id, text: (.text + \"!\")}" }]
         to    = [{ file = "out.ndjson" }]
 
         [pipeline.idle]
@@ -36,13 +35,12 @@ fn a_million_items_pass_through_a_budget_of_64_mib() {
         to   = []
         "#,
     );
-    let (mut lines, mut expected) = (String::new(), 0);
+    let mut lines = String::new();
     for id in 1..=ITEMS {
-        let before = lines.len();
-        writeln!(lines, r#"{{"id":{id},"text":"of a million that do not fit into the memory at once"}}"#).unwrap();
-        expected += (lines.len() - before + 1) as u64;
+        writeln!(lines, r#"{{"id":{id},"text":"one of a million that do not fit into the memory at once"}}"#).unwrap();
     }
     workplace.write("in.ndjson", &lines);
+    let expected = lines.len() as u64;
     let idle = Workplace::idle_memory();
     let mut daemon = workplace.start();
     let written = || fs::metadata(workplace.path("out.ndjson")).map_or(0, |metadata| metadata.len());
