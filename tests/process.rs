@@ -222,7 +222,7 @@ fn the_service_manager_is_told_of_readiness_status_life_and_stop() {
 }
 
 #[test]
-fn a_stopped_process_pings_no_more() {
+fn a_process_that_is_not_the_one_watched_sends_no_pings() {
     let workplace = Workplace::new("[pipeline.idle]\nfrom = { every = \"24h\" }\nto = []\n");
     let manager = ServiceManager::listen(&workplace.path("manager"));
     let mut command = workplace.command(&["run", "gatherd.toml"]);

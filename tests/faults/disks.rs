@@ -1,110 +1,89 @@
 //! Disks without space.
 
-use std::fs;
+use std::fs::{self, OpenOptions};
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use tempfile::TempDir;
-
-use crate::support::gatherd::{Workplace, wait_for_lines};
-use crate::support::{skip, wait_until};
+use crate::support::gatherd::{Running, Workplace, wait_for_lines};
+use crate::support::small_disk::SmallDisk;
+use crate::support::{comes_true_within, wait_until};
 
 /// How soon gatherd goes on once there is space.
 const RESUMES_WITHIN: Duration = Duration::from_secs(5);
 
-/// A disk of one MiB in memory.
-struct SmallDisk {
-    folder: TempDir,
+/// Long enough for a back-off that doubles to have grown beyond that.
+const FULL_FOR: Duration = Duration::from_secs(6);
+
+const LINES: u64 = 10_000;
+
+fn add_lines(workplace: &Workplace, ids: std::ops::Range<u64>) {
+    let lines: String =
+        ids.map(|id| format!("{{\"id\":{id},\"text\":\"enough of them to fill a small disk\"}}\n")).collect();
+    let file = OpenOptions::new().append(true).create(true).open(workplace.path("in.ndjson"));
+    file.unwrap().write_all(lines.as_bytes()).unwrap();
 }
 
-impl SmallDisk {
-    /// Nothing if this user may not mount one, which is said.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"]).arg(folder.path()).output();
-        match mounted {
-            Ok(output) if output.status.success() => return Some(Self { folder }),
-            Ok(output) => {
-                skip(&format!("cannot mount a small disk: {}", String::from_utf8_lossy(&output.stderr).trim()))
-            }
-            Err(error) => skip(&format!("cannot run mount: {error}")),
-        }
-        None
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Takes all space that is left.
-    fn fill(&self) {
-        let mut ballast = fs::File::create(self.path("ballast")).unwrap();
-        while ballast.write_all(&[0; 512]).is_ok() {}
-    }
-
-    fn make_space(&self) {
-        fs::remove_file(self.path("ballast")).unwrap();
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        // What is still open there is let go of when it is closed.
-        let _ = Command::new("umount").arg("--lazy").arg(self.folder.path()).status();
-    }
-}
-
-fn add_lines(path: &Path, ids: std::ops::Range<u32>) {
-    let lines: String = ids.map(|id| format!("{{\"id\":{id}}}\n")).collect();
-    fs::OpenOptions::new().append(true).create(true).open(path).unwrap().write_all(lines.as_bytes()).unwrap();
-}
-
-#[track_caller]
-fn assert_whole(workplace: &Workplace, name: &str, count: u32) {
-    let mut ids: Vec<u64> = workplace.values(name).iter().map(|value| value["id"].as_u64().unwrap()).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    assert_eq!(ids, (0..u64::from(count)).collect::<Vec<_>>());
-}
-
-#[test]
-fn a_full_disk_under_a_file_makes_its_items_wait_and_loses_none() {
+/// The disk under the only sink gets full, stays so for a while, and has space again.
+fn check(sink: impl Fn(&SmallDisk) -> String, delivered: impl Fn(&SmallDisk) -> Vec<u64>) {
     let Some(disk) = SmallDisk::mount() else { return };
     let workplace = Workplace::new(&format!(
-        r#"
-        [pipeline.lines]
-        from = {{ lines = {{ path = "in.ndjson", follow = true }} }}
-        to   = [{{ file = "{}", batch = {{ age = "10ms" }} }}]
-        "#,
-        disk.path("out.ndjson").display()
+        "[pipeline.lines]\nfrom = {{ lines = {{ path = \"in.ndjson\", follow = true }} }}\nto = [\"small\"]\n\n\
+         [sink.small]\n{}\nbatch = {{ age = \"10ms\" }}\n",
+        sink(&disk)
     ));
-    let arrived = || fs::read_to_string(disk.path("out.ndjson")).unwrap_or_default();
-    add_lines(&workplace.path("in.ndjson"), 0..10);
+    add_lines(&workplace, 0..10);
     let daemon = workplace.start();
-    wait_until("the first lines", || arrived().lines().count() == 10);
-    disk.fill();
-    add_lines(&workplace.path("in.ndjson"), 10..5000);
-    daemon.wait_for_log("No space left on device");
-    assert!(daemon.log().contains("WARN"), "{}", daemon.log());
-    // Long enough for a back-off to have grown.
-    std::thread::sleep(Duration::from_secs(4));
-    disk.make_space();
+    wait_until("the first lines", || delivered(&disk).len() == 10);
+    let filler = disk.fill(16 << 10);
+    add_lines(&workplace, 10..LINES);
+    daemon.wait_for_log("sink fails");
     let since = Instant::now();
-    wait_until("the rest", || arrived().lines().count() >= 5000);
-    assert!(since.elapsed() < RESUMES_WITHIN, "went on after {:?}", since.elapsed());
-    daemon.wait_for_log("works again");
-    workplace.write("out.ndjson", arrived());
-    assert_whole(&workplace, "out.ndjson", 5000);
+    wait_until("some time", || since.elapsed() > FULL_FOR);
+    assert!(!daemon.log().contains("works again"), "{}", daemon.log());
+    drop(filler);
+    assert_resumes(&daemon, "works again");
+    wait_until("the rest", || delivered(&disk).len() as u64 >= LINES);
+    assert_eq!(delivered(&disk), (0..LINES).collect::<Vec<_>>());
     assert!(workplace.dead_letters().is_empty());
     assert_eq!(daemon.stop().code(), Some(0));
 }
 
+#[track_caller]
+fn assert_resumes(daemon: &Running, text: &str) {
+    let resumed = comes_true_within(RESUMES_WITHIN, || daemon.log().contains(text));
+    assert!(resumed, "not within {RESUMES_WITHIN:?}: {}", daemon.log());
+}
+
+/// The ids in a file of JSON lines, in order. A last line that is not whole is still being written.
+fn ids_in(path: &Path) -> Vec<u64> {
+    let text = fs::read_to_string(path).unwrap_or_default();
+    let whole = &text[..text.rfind('\n').map_or(0, |end| end + 1)];
+    let id = |line: &str| serde_json::from_str::<serde_json::Value>(line).unwrap()["id"].as_u64().unwrap();
+    whole.lines().map(id).collect()
+}
+
 #[test]
-fn a_full_disk_under_the_store_pauses_everything_and_loses_nothing() {
+fn a_full_disk_under_a_file_makes_its_items_wait_and_loses_and_doubles_none() {
+    check(|disk| format!("file = \"{}\"", disk.path("out.ndjson").display()), |disk| ids_in(&disk.path("out.ndjson")));
+}
+
+#[test]
+fn a_full_disk_under_a_database_makes_its_items_wait_and_loses_and_doubles_none() {
+    check(
+        |disk| format!("sqlite = {{ path = \"{}\", table = \"items\" }}", disk.path("out.db").display()),
+        |disk| {
+            let Ok(database) = rusqlite::Connection::open(disk.path("out.db")) else { return Vec::new() };
+            let Ok(mut ids) = database.prepare("SELECT id FROM items ORDER BY rowid") else { return Vec::new() };
+            ids.query_map([], |row| row.get::<_, i64>(0)).unwrap().map(|id| id.unwrap().cast_unsigned()).collect()
+        },
+    );
+}
+
+#[test]
+fn a_full_disk_under_the_store_pauses_everything_and_loses_and_doubles_nothing() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let workplace = Workplace::new(&format!(
+    let config = format!(
         r#"
         [service]
         state = "{}"
@@ -112,29 +91,30 @@ fn a_full_disk_under_the_store_pauses_everything_and_loses_nothing() {
         [pipeline.lines]
         from  = {{ lines = {{ path = "in.ndjson", follow = true }} }}
         steps = [{{ new = ".id" }}]
-        to    = [{{ file = {{ path = "out.ndjson" }}, batch = {{ age = "10ms" }} }}]
+        to    = [{{ file = "out.ndjson", batch = {{ age = "10ms" }} }}]
         "#,
         disk.path("state").display()
-    ));
-    add_lines(&workplace.path("in.ndjson"), 0..10);
+    );
+    let workplace = Workplace::new(&config);
+    add_lines(&workplace, 0..10);
     let daemon = workplace.start();
     wait_for_lines(&workplace, "out.ndjson", 10);
-    disk.fill();
-    add_lines(&workplace.path("in.ndjson"), 10..2000);
+    let filler = disk.fill(16 << 10);
+    add_lines(&workplace, 10..LINES);
     daemon.wait_for_log("waiting for space");
-    disk.make_space();
+    let written = || ids_in(&workplace.path("out.ndjson")).len() as u64;
     let since = Instant::now();
-    daemon.wait_for_log("there is space for the state again");
-    assert!(since.elapsed() < RESUMES_WITHIN, "went on after {:?}", since.elapsed());
-    add_lines(&workplace.path("in.ndjson"), 2000..2010);
-    wait_for_lines(&workplace, "out.ndjson", 2010);
-    assert_whole(&workplace, "out.ndjson", 2010);
+    wait_until("some time", || since.elapsed() > FULL_FOR);
+    assert!(written() < LINES, "what cannot be noted is not gathered on and on");
+    drop(filler);
+    assert_resumes(&daemon, "there is space for the state again");
+    let since = Instant::now();
+    wait_until("all lines, or a disk that is full again", || written() >= LINES || since.elapsed() > FULL_FOR);
     assert_eq!(daemon.stop().code(), Some(0));
 
-    // Everything was settled: nothing comes again.
-    let before = workplace.read("out.ndjson");
-    let config = workplace.read("gatherd.toml").replace(", follow = true", "");
-    workplace.write("gatherd.toml", config);
-    assert_eq!(workplace.run_once().code(), Some(0));
-    assert_eq!(workplace.read("out.ndjson"), before);
+    // What had settled does not come again.
+    workplace.write("gatherd.toml", config.replace(", follow = true", ""));
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert_eq!(ids_in(&workplace.path("out.ndjson")), (0..LINES).collect::<Vec<_>>());
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use gatherd::model::{Fault, FaultKind, Verdict};
 
 use crate::harness::{fetch, label};
-use crate::server::{Connection, Seen, Server, closed_port, drip, json, pour, reply, resetting};
+use crate::server::{Connection, Seen, Server, closed_port, drip, json, pour, reply};
 
 const RETRY: Verdict = Verdict::Retry { not_before: None };
 
@@ -34,7 +34,11 @@ fn a_connection_that_fails_says_how() {
     let unknown = fetch("get = 'http://no-such-host.invalid/'");
     check("no such name", unknown, FaultKind::Dns, RETRY, "`no-such-host.invalid` cannot be resolved");
 
-    let reset = fetch(&format!("get = 'http://{}/'", resetting()));
+    let resetting = Server::start(|_, connection| {
+        connection.reset_at_end();
+        Err(io::ErrorKind::Other.into())
+    });
+    let reset = fetch(&format!("get = '{}'", resetting.url("/")));
     check("reset", reset, FaultKind::Disconnect, RETRY, "the connection broke: Connection reset by peer");
 
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

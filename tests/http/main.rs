@@ -6,6 +6,7 @@ mod certificates;
 mod exchanges;
 mod faults;
 mod harness;
+#[path = "../support/server.rs"]
 mod server;
 mod sink;
 mod trust;

@@ -1,5 +1,7 @@
 //! Certificates that are good, and those that are not.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::sync::Arc;
 
 use futures_rustls::rustls::ServerConfig;
@@ -8,12 +10,12 @@ use futures_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePk
 use rcgen::{BasicConstraints, Certificate, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 
 /// A certificate authority.
-pub struct Authority {
+pub(crate) struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
 }
 
 impl Authority {
-    pub fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.distinguished_name.push(DnType::CommonName, name);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -21,12 +23,12 @@ impl Authority {
     }
 
     /// Its own certificate, for a `ca_file`.
-    pub fn pem(&self) -> String {
+    pub(crate) fn pem(&self) -> String {
         self.issuer.pem()
     }
 
     /// A server's settings with a certificate for `name`, made different by `change`.
-    pub fn certify(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
+    pub(crate) fn certify(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> ServerConfig {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
@@ -35,7 +37,7 @@ impl Authority {
 }
 
 /// A server's settings with a certificate for `name` that it made itself.
-pub fn self_signed(name: &str) -> ServerConfig {
+pub(crate) fn self_signed(name: &str) -> ServerConfig {
     let key = KeyPair::generate().unwrap();
     let certificate = CertificateParams::new(vec![name.to_owned()]).unwrap().self_signed(&key).unwrap();
     server_config(&certificate, &key)

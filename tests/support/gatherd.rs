@@ -15,54 +15,54 @@ use tempfile::TempDir;
 use super::{LIMIT, comes_true_within, wait_until};
 
 /// A folder with a config, where gatherd runs and leaves what it gathers.
-pub struct Workplace {
+pub(crate) struct Workplace {
     folder: TempDir,
 }
 
 /// What a run left behind.
 #[derive(Debug)]
-pub struct Ended {
-    pub status: ExitStatus,
-    pub stdout: String,
+pub(crate) struct Ended {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
     /// The log, and the summary at its end.
-    pub stderr: String,
+    pub(crate) stderr: String,
 }
 
 impl Ended {
     /// Nothing if a signal ended it.
-    pub fn code(&self) -> Option<i32> {
+    pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
 }
 
 impl Workplace {
     /// A folder whose `gatherd.toml` is `config`.
-    pub fn new(config: &str) -> Self {
+    pub(crate) fn new(config: &str) -> Self {
         let workplace = Self { folder: tempfile::tempdir().unwrap() };
         workplace.write("gatherd.toml", config);
         workplace
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         fs::write(self.path(name), text).unwrap();
     }
 
     /// What stands in a file; nothing if there is none.
-    pub fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         String::from_utf8(fs::read(self.path(name)).unwrap_or_default()).unwrap()
     }
 
     /// The lines of a file, as JSON values.
-    pub fn values(&self, name: &str) -> Vec<Value> {
+    pub(crate) fn values(&self, name: &str) -> Vec<Value> {
         values(&self.read(name))
     }
 
     /// `gatherd` with these arguments, in the folder, told nothing by this process's environment.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatherd"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         for variable in ["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "STATE_DIRECTORY", "NO_COLOR"]
@@ -74,19 +74,19 @@ impl Workplace {
 
     /// Runs `gatherd` with these arguments to its end.
     #[track_caller]
-    pub fn gatherd(&self, arguments: &[&str]) -> Ended {
+    pub(crate) fn gatherd(&self, arguments: &[&str]) -> Ended {
         Running::start(self.command(arguments)).end()
     }
 
     /// `gatherd run --once` to its end.
     #[track_caller]
-    pub fn run_once(&self) -> Ended {
+    pub(crate) fn run_once(&self) -> Ended {
         self.gatherd(&["run", "--once", "--give-up", "1s", "gatherd.toml"])
     }
 
     /// `gatherd run`, the daemon, once it says that it is ready.
     #[track_caller]
-    pub fn start(&self) -> Running {
+    pub(crate) fn start(&self) -> Running {
         let manager = ServiceManager::listen(&self.path("notify"));
         let mut command = self.command(&["run", "gatherd.toml"]);
         command.env("NOTIFY_SOCKET", &manager.path);
@@ -97,14 +97,14 @@ impl Workplace {
     }
 
     /// The most memory that a gatherd with nothing to do holds, in bytes.
-    pub fn idle_memory() -> u64 {
+    pub(crate) fn idle_memory() -> u64 {
         let idle = Self::new("[pipeline.idle]\nfrom = { every = { period = \"24h\", jitter = \"23h\" } }\nto = []\n");
         idle.start().peak_memory()
     }
 
     /// What `gatherd dead list --json` prints.
     #[track_caller]
-    pub fn dead_letters(&self) -> Vec<Value> {
+    pub(crate) fn dead_letters(&self) -> Vec<Value> {
         let listed = self.gatherd(&["dead", "list", "--json", "--limit", "1000000"]);
         assert_eq!(listed.code(), Some(0), "{listed:?}");
         values(&listed.stdout)
@@ -116,7 +116,7 @@ fn values(lines: &str) -> Vec<Value> {
 }
 
 /// A process that runs; it is killed when this is dropped.
-pub struct Running {
+pub(crate) struct Running {
     child: Child,
     stdout: Collected,
     stderr: Collected,
@@ -124,34 +124,34 @@ pub struct Running {
 
 impl Running {
     /// Starts a command. Its standard output and error are collected, unless they lead elsewhere already.
-    pub fn start(mut command: Command) -> Self {
+    pub(crate) fn start(mut command: Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let (stdout, stderr) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
         Self { child, stdout: Collected::from(stdout), stderr: Collected::from(stderr) }
     }
 
     /// What it has written to its log so far.
-    pub fn log(&self) -> String {
+    pub(crate) fn log(&self) -> String {
         self.stderr.text()
     }
 
     #[track_caller]
-    pub fn wait_for_log(&self, text: &str) {
+    pub(crate) fn wait_for_log(&self, text: &str) {
         let found = comes_true_within(LIMIT, || self.log().contains(text));
         assert!(found, "waited {LIMIT:?} for {text:?} in the log:\n{}", self.log());
     }
 
     #[track_caller]
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
-    pub fn is_over(&mut self) -> bool {
+    pub(crate) fn is_over(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
     /// The most memory it has held so far, in bytes.
-    pub fn peak_memory(&self) -> u64 {
+    pub(crate) fn peak_memory(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
         peak.trim().trim_end_matches(" kB").parse::<u64>().unwrap() * 1024
@@ -159,7 +159,7 @@ impl Running {
 
     /// Waits for its end.
     #[track_caller]
-    pub fn end(mut self) -> Ended {
+    pub(crate) fn end(mut self) -> Ended {
         if !comes_true_within(LIMIT, || self.is_over()) {
             panic!("did not end within {LIMIT:?}; its log:\n{}", self.log());
         }
@@ -169,13 +169,13 @@ impl Running {
 
     /// Asks it to stop, and waits for its end.
     #[track_caller]
-    pub fn stop(self) -> Ended {
+    pub(crate) fn stop(self) -> Ended {
         self.signal(Signal::TERM);
         self.end()
     }
 
     /// Kills it.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.child.kill().unwrap();
         self.child.wait().unwrap();
     }
@@ -190,14 +190,14 @@ impl Drop for Running {
 }
 
 /// What systemd is for a service: the socket that it sends its messages to (sd_notify(3)).
-pub struct ServiceManager {
-    pub path: PathBuf,
+pub(crate) struct ServiceManager {
+    pub(crate) path: PathBuf,
     socket: UnixDatagram,
     told: Mutex<Vec<String>>,
 }
 
 impl ServiceManager {
-    pub fn listen(path: &Path) -> Self {
+    pub(crate) fn listen(path: &Path) -> Self {
         // One that was used before is in the way.
         let _ = fs::remove_file(path);
         let socket = UnixDatagram::bind(path).unwrap();
@@ -206,7 +206,7 @@ impl ServiceManager {
     }
 
     /// The lines of all messages so far.
-    pub fn told(&self) -> Vec<String> {
+    pub(crate) fn told(&self) -> Vec<String> {
         let mut told = self.told.lock().unwrap();
         let mut message = [0; 4096];
         while let Ok(length) = self.socket.recv(&mut message) {
@@ -215,7 +215,7 @@ impl ServiceManager {
         told.clone()
     }
 
-    pub fn was_told(&self, line: &str) -> bool {
+    pub(crate) fn was_told(&self, line: &str) -> bool {
         self.told().iter().any(|told| told == line)
     }
 }
@@ -252,6 +252,6 @@ impl Collected {
 
 /// Waits until a file of the folder has so many lines.
 #[track_caller]
-pub fn wait_for_lines(workplace: &Workplace, name: &str, count: usize) {
+pub(crate) fn wait_for_lines(workplace: &Workplace, name: &str, count: usize) {
     wait_until(&format!("{count} lines in {name}"), || workplace.read(name).lines().count() >= count);
 }

@@ -1,26 +1,27 @@
 //! What tests of the whole program need: gatherd in a folder of its own, and servers that do as they are told.
 
-#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(dead_code, reason = "each test program uses its part")]
 
-pub mod authority;
-pub mod gatherd;
-pub mod server;
+pub(crate) mod authority;
+pub(crate) mod gatherd;
+pub(crate) mod server;
+pub(crate) mod small_disk;
 
 use std::io::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
 /// Far more than anything here takes: what tells slow from hung.
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
 /// Looks again and again until `condition` holds.
 #[track_caller]
-pub fn wait_until(what: &str, condition: impl FnMut() -> bool) {
+pub(crate) fn wait_until(what: &str, condition: impl FnMut() -> bool) {
     assert!(comes_true_within(LIMIT, condition), "waited {LIMIT:?} in vain: {what}");
 }
 
 /// Whether `condition` holds before the limit is over.
-pub fn comes_true_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
+pub(crate) fn comes_true_within(limit: Duration, mut condition: impl FnMut() -> bool) -> bool {
     let started = Instant::now();
     loop {
         if condition() {
@@ -34,7 +35,7 @@ pub fn comes_true_within(limit: Duration, mut condition: impl FnMut() -> bool) -
 }
 
 /// Runs the check for each case, beside the others, and tells of all that fail.
-pub fn check_each<C: Sync>(cases: &[C], check: impl Fn(&C) + Sync) {
+pub(crate) fn check_each<C: Sync>(cases: &[C], check: impl Fn(&C) + Sync) {
     let failed = thread::scope(|scope| {
         let checks: Vec<_> = cases.iter().map(|case| scope.spawn(|| check(case))).collect();
         checks.into_iter().filter_map(|check| check.join().err()).count()
@@ -44,7 +45,7 @@ pub fn check_each<C: Sync>(cases: &[C], check: impl Fn(&C) + Sync) {
 
 /// Says that a test does not run here, and why. With `GATHERD_ALL` that is a failure.
 #[track_caller]
-pub fn skip(why: &str) {
+pub(crate) fn skip(why: &str) {
     assert!(std::env::var_os("GATHERD_ALL").is_none(), "GATHERD_ALL is set, so nothing may be skipped: {why}");
     let test = thread::current().name().unwrap_or_default().to_owned();
     // Past the test runner, which keeps what passing tests print to itself.

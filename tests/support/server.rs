@@ -1,5 +1,7 @@
 //! Servers on loopback that answer as they are told, and remember what they were asked.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,22 +15,22 @@ use rustix::net::{AddressFamily, SocketType, bind, listen, socket};
 
 /// A request as a server saw it.
 #[derive(Clone, Debug)]
-pub struct Seen {
-    pub method: String,
-    pub target: String,
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) target: String,
     /// Names in lower case.
-    pub headers: Vec<(String, String)>,
-    pub body: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: String,
 }
 
 impl Seen {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 }
 
 /// What a server writes into.
-pub trait Connection: Read + Write + Send {
+pub(crate) trait Connection: Read + Write + Send {
     /// From now on the connection ends with a reset in place of an orderly end.
     fn reset_at_end(&self);
 }
@@ -45,12 +47,12 @@ impl Connection for StreamOwned<ServerConnection, TcpStream> {
     }
 }
 
-pub type Answer = dyn Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync;
+pub(crate) type Answer = dyn Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync;
 
 /// A server that lives until the test process ends.
 #[derive(Clone)]
-pub struct Server {
-    pub address: SocketAddr,
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
     scheme: &'static str,
     accepted: Arc<AtomicUsize>,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -58,11 +60,11 @@ pub struct Server {
 
 impl Server {
     /// Answers each request by `answer`; a connection ends with its first error.
-    pub fn start(answer: impl Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
+    pub(crate) fn start(answer: impl Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync + 'static) -> Self {
         Self::start_on("127.0.0.1:0", None, Arc::new(answer))
     }
 
-    pub fn start_tls(
+    pub(crate) fn start_tls(
         config: ServerConfig,
         answer: impl Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -70,13 +72,13 @@ impl Server {
     }
 
     /// Always the same reply, as it stands here.
-    pub fn saying(reply: impl Into<Vec<u8>>) -> Self {
+    pub(crate) fn saying(reply: impl Into<Vec<u8>>) -> Self {
         let reply = reply.into();
         Self::start(move |_, connection| connection.write_all(&reply))
     }
 
     /// One on another address of loopback, such as `127.0.0.7`.
-    pub fn start_at(
+    pub(crate) fn start_at(
         address: &str,
         answer: impl Fn(&Seen, &mut dyn Connection) -> io::Result<()> + Send + Sync + 'static,
     ) -> Self {
@@ -120,16 +122,16 @@ impl Server {
         }
     }
 
-    pub fn url(&self, path: &str) -> String {
+    pub(crate) fn url(&self, path: &str) -> String {
         format!("{}://{}{path}", self.scheme, self.address)
     }
 
     /// How many connections it has accepted.
-    pub fn accepted(&self) -> usize {
+    pub(crate) fn accepted(&self) -> usize {
         self.accepted.load(Ordering::SeqCst)
     }
 
-    pub fn seen(&self) -> Vec<Seen> {
+    pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -158,7 +160,7 @@ fn read_request(stream: &mut impl BufRead) -> io::Result<Seen> {
 }
 
 /// A whole reply: `status` such as `200 OK`, header lines such as `a: b`, and a body with its length.
-pub fn reply(status: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
+pub(crate) fn reply(status: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
     let mut reply = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
     for header in headers {
@@ -169,12 +171,12 @@ pub fn reply(status: &str, headers: &[&str], body: impl AsRef<[u8]>) -> Vec<u8> 
     [reply.as_bytes(), body].concat()
 }
 
-pub fn json(body: &str) -> Vec<u8> {
+pub(crate) fn json(body: &str) -> Vec<u8> {
     reply("200 OK", &["content-type: application/json"], body)
 }
 
 /// Writes one byte now and then until nobody listens any more.
-pub fn drip(connection: &mut dyn Connection, head: &str) -> io::Result<()> {
+pub(crate) fn drip(connection: &mut dyn Connection, head: &str) -> io::Result<()> {
     connection.write_all(head.as_bytes())?;
     loop {
         connection.write_all(b"x")?;
@@ -184,7 +186,7 @@ pub fn drip(connection: &mut dyn Connection, head: &str) -> io::Result<()> {
 }
 
 /// Writes until nobody listens any more.
-pub fn pour(connection: &mut dyn Connection, head: &[u8], chunk: &[u8]) -> io::Result<()> {
+pub(crate) fn pour(connection: &mut dyn Connection, head: &[u8], chunk: &[u8]) -> io::Result<()> {
     connection.write_all(head)?;
     loop {
         connection.write_all(chunk)?;
@@ -192,14 +194,14 @@ pub fn pour(connection: &mut dyn Connection, head: &[u8], chunk: &[u8]) -> io::R
 }
 
 /// An address that neither takes a connection nor refuses it, as one behind a firewall that drops what comes.
-pub struct BlackHole {
-    pub address: SocketAddr,
+pub(crate) struct BlackHole {
+    pub(crate) address: SocketAddr,
     /// Its queue of connections is full, and nobody takes one out.
     _queue: (TcpListener, Vec<TcpStream>),
 }
 
 impl BlackHole {
-    pub fn at(address: &str) -> Self {
+    pub(crate) fn at(address: &str) -> Self {
         let hole = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         let any_port: SocketAddr = format!("{address}:0").parse().unwrap();
         bind(&hole, &any_port).unwrap();
@@ -213,6 +215,6 @@ impl BlackHole {
 }
 
 /// A port of loopback that nobody listens on.
-pub fn closed_port() -> u16 {
+pub(crate) fn closed_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
