@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
 use serde_json::Value;
-use support::gatherd::{Running, ServiceManager, Workplace};
+use support::gatherd::{IDLE, Running, ServiceManager, Workplace};
 use support::server::{Connection, Server, json};
 use support::wait_until;
 
@@ -223,7 +223,7 @@ fn the_service_manager_is_told_of_readiness_status_life_and_stop() {
 
 #[test]
 fn a_process_that_is_not_the_one_watched_sends_no_pings() {
-    let workplace = Workplace::new("[pipeline.idle]\nfrom = { every = \"24h\" }\nto = []\n");
+    let workplace = Workplace::new(IDLE);
     let manager = ServiceManager::listen(&workplace.path("manager"));
     let mut command = workplace.command(&["run", "gatherd.toml"]);
     command.env("NOTIFY_SOCKET", &manager.path).env("WATCHDOG_USEC", "100000").env("WATCHDOG_PID", "1");

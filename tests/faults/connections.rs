@@ -39,7 +39,7 @@ fn hang_up() -> io::Result<()> {
 fn fall_silent(connection: &mut dyn Connection) -> io::Result<()> {
     connection.flush()?;
     // Ends when the other side does.
-    connection.read(&mut [0]).and_then(|_| hang_up())
+    connection.read(&mut [0]).and(hang_up())
 }
 
 fn drip(connection: &mut dyn Connection, head: &str) -> io::Result<()> {

@@ -15,7 +15,8 @@ const RESUMES_WITHIN: Duration = Duration::from_secs(5);
 /// Long enough for a back-off that doubles to have grown beyond that.
 const FULL_FOR: Duration = Duration::from_secs(6);
 
-const LINES: u64 = 10_000;
+/// More than a source may run ahead of what is noted.
+const LINES: u64 = 30_000;
 
 fn add_lines(workplace: &Workplace, ids: std::ops::Range<u64>) {
     let lines: String =
@@ -89,9 +90,8 @@ fn a_full_disk_under_the_store_pauses_everything_and_loses_and_doubles_nothing()
         state = "{}"
 
         [pipeline.lines]
-        from  = {{ lines = {{ path = "in.ndjson", follow = true }} }}
-        steps = [{{ new = ".id" }}]
-        to    = [{{ file = "out.ndjson", batch = {{ age = "10ms" }} }}]
+        from = {{ lines = {{ path = "in.ndjson", follow = true }} }}
+        to   = [{{ file = "out.ndjson", batch = {{ age = "10ms" }} }}]
         "#,
         disk.path("state").display()
     );
@@ -108,8 +108,7 @@ fn a_full_disk_under_the_store_pauses_everything_and_loses_and_doubles_nothing()
     assert!(written() < LINES, "what cannot be noted is not gathered on and on");
     drop(filler);
     assert_resumes(&daemon, "there is space for the state again");
-    let since = Instant::now();
-    wait_until("all lines, or a disk that is full again", || written() >= LINES || since.elapsed() > FULL_FOR);
+    wait_until("all lines", || written() >= LINES);
     assert_eq!(daemon.stop().code(), Some(0));
 
     // What had settled does not come again.

@@ -5,7 +5,7 @@ use std::fs;
 use std::time::Duration;
 
 use crate::support::comes_true_within;
-use crate::support::gatherd::Workplace;
+use crate::support::gatherd::{IDLE, Workplace, idle_memory};
 
 const ITEMS: u64 = 1_000_000;
 
@@ -20,28 +20,25 @@ const LIMIT: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_million_items_pass_through_a_budget_of_64_mib() {
-    // Never ends, so that its memory can be looked at when the million is through.
-    let workplace = Workplace::new(
+    let workplace = Workplace::new(&format!(
         r#"
         [service]
         memory = "64MiB"
 
         [pipeline.million]
-        from  = { lines = "in.ndjson" }
-        to    = [{ file = "out.ndjson" }]
+        from  = {{ lines = "in.ndjson" }}
+        to    = [{{ file = "out.ndjson" }}]
 
-        [pipeline.idle]
-        from = { every = { period = "24h", jitter = "23h" } }
-        to   = []
+        {IDLE}
         "#,
-    );
+    ));
     let mut lines = String::new();
     for id in 1..=ITEMS {
         writeln!(lines, r#"{{"id":{id},"text":"one of a million that do not fit into the memory at once"}}"#).unwrap();
     }
     workplace.write("in.ndjson", &lines);
     let expected = lines.len() as u64;
-    let idle = Workplace::idle_memory();
+    let idle = idle_memory();
     let mut daemon = workplace.start();
     let written = || fs::metadata(workplace.path("out.ndjson")).map_or(0, |metadata| metadata.len());
     let all = comes_true_within(LIMIT, || written() >= expected || daemon.is_over());

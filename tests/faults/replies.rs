@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
 use crate::support::check_each;
-use crate::support::gatherd::Workplace;
+use crate::support::gatherd::{IDLE, Workplace, idle_memory};
 use crate::support::server::{Server, json, pour, reply};
 use crate::support::wait_until;
 use crate::{Ends, check};
@@ -195,10 +195,12 @@ fn a_body_larger_than_allowed_is_a_dead_letter_and_takes_no_memory() {
         from  = {{ items = ["bomb", "twice", "endless", "endless-empty-members", "announced"] }}
         steps = [{{ get = {{ url = "{}/{{.}}", max_body = "1MiB" }} }}]
         to    = [{{ file = "out.ndjson" }}]
+
+        {IDLE}
         "#,
         server.url("")
     ));
-    let idle = Workplace::idle_memory();
+    let idle = idle_memory();
     let daemon = workplace.start();
     wait_until("five dead letters", || workplace.dead_letters().len() == 5);
     let peak = daemon.peak_memory();

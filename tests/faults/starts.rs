@@ -1,6 +1,6 @@
 //! Starts that cannot be.
 
-use crate::support::gatherd::Workplace;
+use crate::support::gatherd::{IDLE, Workplace};
 
 #[test]
 fn a_wrong_config_ends_the_start_with_78_and_says_where_and_how_to_mend_it() {
@@ -32,7 +32,7 @@ fn a_wrong_command_line_ends_with_2() {
 
 #[test]
 fn a_second_gatherd_is_kept_out_of_a_state_folder() {
-    let workplace = Workplace::new("[pipeline.idle]\nfrom = { every = \"24h\" }\nto = []\n");
+    let workplace = Workplace::new(IDLE);
     let first = workplace.start();
     let second = workplace.gatherd(&["run", "gatherd.toml"]);
     assert_eq!(second.code(), Some(1), "{second:?}");

@@ -14,6 +14,18 @@ use tempfile::TempDir;
 
 use super::{LIMIT, comes_true_within, wait_until};
 
+/// A pipeline that does nothing for ever, so that the process does not end when the others have.
+pub(crate) const IDLE: &str = r#"
+    [pipeline.idle]
+    from = { every = { period = "24h", jitter = "23h" } }
+    to   = []
+"#;
+
+/// The most memory that a gatherd with nothing to do holds, in bytes.
+pub(crate) fn idle_memory() -> u64 {
+    Workplace::new(IDLE).start().peak_memory()
+}
+
 /// A folder with a config, where gatherd runs and leaves what it gathers.
 pub(crate) struct Workplace {
     folder: TempDir,
@@ -94,12 +106,6 @@ impl Workplace {
         let ready = comes_true_within(LIMIT, || manager.was_told("READY=1") || daemon.is_over());
         assert!(ready && manager.was_told("READY=1"), "is not ready; its log:\n{}", daemon.log());
         daemon
-    }
-
-    /// The most memory that a gatherd with nothing to do holds, in bytes.
-    pub(crate) fn idle_memory() -> u64 {
-        let idle = Self::new("[pipeline.idle]\nfrom = { every = { period = \"24h\", jitter = \"23h\" } }\nto = []\n");
-        idle.start().peak_memory()
     }
 
     /// What `gatherd dead list --json` prints.
