@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_lite::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use futures_rustls::TlsAcceptor;
 use futures_rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use futures_rustls::rustls::ServerConfig;
@@ -33,8 +34,9 @@ fn endpoint(clients: &Clients, url: &str) -> Endpoint {
     clients.endpoint(&settings, &url)
 }
 
-/// A server on loopback that speaks HTTP/2 alone, its certificate, and how many connections it has accepted.
-fn http2_server(requests: Arc<Mutex<Vec<http::Version>>>) -> (u16, String, Arc<AtomicUsize>) {
+/// A server on loopback that speaks HTTP/2 alone, its certificate, and how many connections it has accepted. It ends
+/// the first `refusing` of them without a look at what is asked.
+fn http2_server(requests: Arc<Mutex<Vec<http::Version>>>, refusing: usize) -> (u16, String, Arc<AtomicUsize>) {
     let key = rcgen::KeyPair::generate().unwrap();
     let certificate = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).unwrap().self_signed(&key).unwrap();
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
@@ -55,10 +57,14 @@ fn http2_server(requests: Arc<Mutex<Vec<http::Version>>>) -> (u16, String, Arc<A
     drop(runtime::spawn(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            count.fetch_add(1, Ordering::SeqCst);
+            let is_refused = count.fetch_add(1, Ordering::SeqCst) < refusing;
             let (acceptor, requests) = (acceptor.clone(), requests.clone());
             drop(runtime::spawn(async move {
-                let stream = Stream::Encrypted(Box::new(acceptor.accept(stream).await.unwrap().into()));
+                let stream = acceptor.accept(stream).await.unwrap();
+                if is_refused {
+                    return refuse(stream).await.unwrap();
+                }
+                let stream = Stream::Encrypted(Box::new(stream.into()));
                 let answer = service_fn(move |request: http::Request<Incoming>| {
                     requests.lock().unwrap().push(request.version());
                     let path = request.uri().path().to_owned();
@@ -71,10 +77,46 @@ fn http2_server(requests: Arc<Mutex<Vec<http::Version>>>) -> (u16, String, Arc<A
     (port, certificate.pem(), accepted)
 }
 
+/// Waits for a request and ends the connection with GOAWAY, as a server does that has had enough of it.
+async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Result<()> {
+    const PREFACE: usize = 24;
+    const HEADERS: u8 = 1;
+    // Frames (RFC 9113, section 4.1): length, type, flags, stream, payload.
+    const SETTINGS: [u8; 9] = [0, 0, 0, 4, 0, 0, 0, 0, 0];
+    const GOAWAY_NONE_SEEN: [u8; 17] = [0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+    stream.write_all(&SETTINGS).await?;
+    stream.flush().await?;
+    stream.read_exact(&mut [0; PREFACE]).await?;
+    let mut kind = 0;
+    while kind != HEADERS {
+        let mut head = [0; 9];
+        stream.read_exact(&mut head).await?;
+        kind = head[3];
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]) as usize;
+        stream.read_exact(&mut vec![0; length]).await?;
+    }
+    stream.write_all(&GOAWAY_NONE_SEEN).await?;
+    stream.close().await
+}
+
+#[test]
+fn a_request_that_a_server_has_not_looked_at_is_sent_again() {
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let (port, certificate, accepted) = http2_server(requests.clone(), 2);
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), certificate).unwrap();
+    let url = format!("https://localhost:{port}/");
+    let endpoint = endpoint(&clients(&format!("own = {{ ca_file = '{}' }}", file.path().display())), &url);
+    let request = Request::new(Method::Post, endpoint.url(&url).unwrap());
+    let response = block_on(endpoint.send(request, &Meter::uncounted())).unwrap();
+    assert_eq!((response.status, accepted.load(Ordering::SeqCst)), (200, 3));
+    assert_eq!(requests.lock().unwrap().len(), 1);
+}
+
 #[test]
 fn http2_carries_many_requests_on_one_connection() {
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let (port, certificate, accepted) = http2_server(requests.clone());
+    let (port, certificate, accepted) = http2_server(requests.clone(), 0);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), certificate).unwrap();
     let clients = clients(&format!("own = {{ ca_file = '{}', per_host = 100 }}", file.path().display()));

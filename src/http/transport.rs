@@ -62,12 +62,39 @@ impl Transport {
     async fn send_on_route(&self, request: Request) -> Result<Response, Failure> {
         let exchange = request.ext().get::<Exchange>().expect("every request comes from an endpoint, which sets it");
         let route = exchange.route.clone();
-        let outgoing = outgoing(&request, exchange.body.clone())?;
-        let sent = route.pool(request.url()).request(outgoing);
+        let pool = route.pool(request.url());
+        let sent = async {
+            let mut refusals = 0;
+            loop {
+                let sent = pool.request(outgoing(&request, exchange.body.clone())?).await;
+                match sent {
+                    Err(error) if refusals < MAX_REFUSALS && is_unseen(&error) => refusals += 1,
+                    sent => return sent.map_err(|error| no_reply(&error)),
+                }
+            }
+        };
         let limit = route.limits.first_byte;
-        let reply = self.clock.timeout(limit, sent).await.ok_or_else(|| Failure::timeout("no reply came", limit))?;
-        Ok(incoming(reply.map_err(|error| no_reply(&error))?, route.limits.max_body))
+        let reply = self.clock.timeout(limit, sent).await.ok_or_else(|| Failure::timeout("no reply came", limit))??;
+        Ok(incoming(reply, route.limits.max_body))
     }
+}
+
+/// How often a request is sent again that the server has not looked at.
+const MAX_REFUSALS: usize = 3;
+
+/// Whether an HTTP/2 server says that it has not looked at the request, which happens whenever it ends a connection:
+/// it is then as if nothing had been sent (RFC 9113, section 8.7).
+fn is_unseen(error: &legacy::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let has_ended = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (has_ended || is_refused);
+        }
+        cause = error.source();
+    }
+    false
 }
 
 /// surf's request as hyper's.
