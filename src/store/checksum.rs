@@ -11,6 +11,8 @@ pub(super) struct Table {
     pub(super) name: &'static str,
     /// The place of the column `crc`.
     pub(super) crc: usize,
+    /// The statement that writes a row, in place of the one with the same key.
+    pub(super) put: &'static str,
 }
 
 /// CRC-32 of a row's covered values, and of where they stand.
@@ -54,8 +56,7 @@ pub(super) fn put(
     debug_assert_eq!(uncovered.len(), table.crc);
     let crc = ValueRef::Integer(checksum(table, covered.iter().copied()));
     let row = uncovered.iter().chain(std::iter::once(&crc)).chain(covered);
-    let places = vec!["?"; uncovered.len() + 1 + covered.len()].join(",");
-    let mut statement = connection.prepare_cached(&format!("REPLACE INTO {} VALUES ({places})", table.name))?;
+    let mut statement = connection.prepare_cached(table.put)?;
     statement.execute(rusqlite::params_from_iter(row.map(|value| ToSqlOutput::Borrowed(*value))))?;
     Ok(())
 }

@@ -23,6 +23,11 @@ pub(super) fn is_full(error: &Error) -> bool {
     }
 }
 
+/// Whether another process holds the file.
+pub(super) fn is_busy(error: &Error) -> bool {
+    matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked))
+}
+
 /// Whether the file does not hold what SQLite or the schema says it must.
 pub(super) fn is_damage(error: &Error) -> bool {
     match error {

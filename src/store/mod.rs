@@ -201,6 +201,11 @@ fn open_checked(file: &Path) -> rusqlite::Result<Checked> {
         return Ok(Checked::Damaged(why));
     }
     schema::migrate(&mut connection, version, schema::VERSION)?;
+    for table in &schema::TABLES {
+        if !connection.table_exists(None, table.name)? {
+            return Ok(Checked::Damaged(format!("it has no table `{}`", table.name)));
+        }
+    }
     Ok(Checked::Whole(connection))
 }
 

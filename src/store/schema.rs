@@ -54,12 +54,18 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
     CREATE INDEX dead_letter_last ON dead_letter (last);
 "];
 
-const META: Table = Table { name: "meta", crc: 0 };
-pub(super) const POSITIONS: [Table; 2] =
-    [Table { name: "position_even", crc: 0 }, Table { name: "position_odd", crc: 0 }];
-pub(super) const SEEN: Table = Table { name: "seen", crc: 0 };
-pub(super) const LAST: Table = Table { name: "last", crc: 0 };
-pub(super) const DEAD_LETTER: Table = Table { name: "dead_letter", crc: 1 };
+const META: Table = Table { name: "meta", crc: 0, put: "REPLACE INTO meta VALUES (?, ?, ?)" };
+pub(super) const POSITIONS: [Table; 2] = [
+    Table { name: "position_even", crc: 0, put: "REPLACE INTO position_even VALUES (?, ?, ?, ?, ?)" },
+    Table { name: "position_odd", crc: 0, put: "REPLACE INTO position_odd VALUES (?, ?, ?, ?, ?)" },
+];
+pub(super) const SEEN: Table = Table { name: "seen", crc: 0, put: "REPLACE INTO seen VALUES (?, ?, ?, ?, ?)" };
+pub(super) const LAST: Table = Table { name: "last", crc: 0, put: "REPLACE INTO last VALUES (?, ?, ?, ?, ?)" };
+pub(super) const DEAD_LETTER: Table = Table {
+    name: "dead_letter",
+    crc: 1,
+    put: "REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+};
 
 /// Every table that holds what the store was given.
 pub(super) const TABLES: [Table; 5] = {

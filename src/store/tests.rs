@@ -249,6 +249,23 @@ fn damaged_keys_values_and_dead_letters_are_passed_over_and_counted() {
 }
 
 #[test]
+fn after_a_failed_write_everything_stops_and_the_next_start_recovers() {
+    let folder = folder();
+    let store = open(&folder);
+    commit(&store, vec![position(1)]);
+    tamper(&folder, "DROP TABLE seen");
+    let failed = block_on(store.commit(vec![position(2), seen("a", None)])).unwrap_err();
+    assert_eq!(failed.verdict, Verdict::Stop);
+    assert!(failed.message.contains("no such table"), "{failed}");
+    // Even what could be written is not: nobody knows any more what the file holds.
+    assert_eq!(block_on(store.commit(vec![position(3)])).unwrap_err().message, failed.message);
+    drop(store);
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(1)));
+    commit(&store, vec![position(2), seen("a", None)]);
+}
+
+#[test]
 fn a_file_that_sqlite_cannot_read_is_set_aside_and_a_new_store_made() {
     let folder = folder();
     fs::write(folder.path().join(FILE), "this is no database, and never was one").unwrap();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use indexmap::IndexMap;
 use rusqlite::{Connection, TransactionBehavior};
 
-use super::fault::{is_damage, is_full, stop};
+use super::fault::{is_busy, is_damage, is_full, stop};
 use super::{Change, dead_letter, salvage, state};
 use crate::model::{Fault, FaultKind};
 use crate::runtime::{Clock, GroupThread, GroupWork};
@@ -102,6 +102,7 @@ impl Commits {
                         self.wait_for_space(is_closing)?;
                     }
                 }
+                Err(error) if is_busy(&error) => self.wait_for_others(is_closing)?,
                 Err(error) => {
                     if is_damage(&error) {
                         salvage::suspect(&self.file);
@@ -131,6 +132,15 @@ impl Commits {
         std::thread::sleep(SPACE_INTERVAL);
         if is_closing() {
             return Err(stop("write to", &self.file, "the disk is full, and gatherd stops"));
+        }
+        Ok(())
+    }
+
+    /// SQLite has already waited a while for whoever holds the file, such as someone with a shell.
+    fn wait_for_others(&self, is_closing: &dyn Fn() -> bool) -> Result<(), Fault> {
+        log::warn!(file:% = self.file.display(); "another process writes to the store; waiting for it");
+        if is_closing() {
+            return Err(stop("write to", &self.file, "another process holds it, and gatherd stops"));
         }
         Ok(())
     }
@@ -170,4 +180,46 @@ impl Commits {
 /// The answer of a store that was opened to look only.
 pub(super) fn refuse_to_write() -> Fault {
     Fault::stop(FaultKind::Store, "cannot write to a store that was opened to look only")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::model::Value;
+    use crate::store::{folder, schema};
+
+    #[test]
+    fn a_commit_waits_for_whoever_holds_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gatherd.db");
+        folder::create(&file).unwrap();
+        let mut connection = schema::connect_to_write(&file).unwrap();
+        schema::migrate(&mut connection, 0, schema::VERSION).unwrap();
+        connection.busy_timeout(Duration::ZERO).unwrap();
+        let shell = Connection::open(&file).unwrap();
+        shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut commits = Commits {
+            connection,
+            file,
+            clock: Clock::system(),
+            waiting_for_space: Arc::default(),
+            purge: state::Purge::from_the_start(),
+            failed: None,
+        };
+        let asked = Cell::new(0);
+        // Asked after each try: the third one finds the file free.
+        let is_closing = || {
+            asked.set(asked.get() + 1);
+            if asked.get() == 2 {
+                shell.execute_batch("COMMIT").unwrap();
+            }
+            false
+        };
+        let position = Value::from(1);
+        let change = Change::Position { pipeline: "p".into(), component: "lines".into(), position };
+        commits.commit(&[vec![change]], &is_closing).unwrap();
+        assert_eq!(asked.get(), 2);
+    }
 }
