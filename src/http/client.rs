@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures_lite::AsyncBufReadExt;
-use http::header::CONTENT_LENGTH;
-use http::{HeaderName, HeaderValue};
+use http::HeaderValue;
+use http::header::{ACCEPT, CONTENT_LENGTH, USER_AGENT};
 use hyper_util::client::legacy;
 use surf::http::Body;
 use url::Url;
@@ -31,7 +31,7 @@ use crate::expr::Template;
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock};
 
-const USER_AGENT: &str = concat!("gatherd/", env!("CARGO_PKG_VERSION"));
+const OWN_NAME: &str = concat!("gatherd/", env!("CARGO_PKG_VERSION"));
 
 /// How long a connection waits for its next request.
 const IDLE: Duration = Duration::from_secs(30);
@@ -108,6 +108,7 @@ impl Clients {
 /// One client: surf on top, the connection pools below.
 struct Client {
     settings: ClientSettings,
+    user_agent: HeaderValue,
     surf: surf::Client,
     admission: Arc<Admission>,
     resolver: Arc<Resolver>,
@@ -127,7 +128,8 @@ impl Client {
         }
         let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.per_host, settings.rate));
-        Ok(Self { settings, surf, admission, resolver, tls, clock, pools: Mutex::default() })
+        let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
+        Ok(Self { settings, user_agent, surf, admission, resolver, tls, clock, pools: Mutex::default() })
     }
 
     fn pool(&self, reach: &Reach, limit: Duration) -> Pool {
@@ -217,18 +219,17 @@ impl Endpoint {
 
     /// Sends a request through surf, up to the end of the reply's head.
     async fn head(&self, request: Request) -> Result<surf::Response, Failure> {
-        let mut outgoing = surf::Request::new(request.method, request.url);
-        let settings = &self.client.settings;
-        let user_agent = settings.user_agent.as_deref().unwrap_or(USER_AGENT);
-        outgoing.insert_header("user-agent", user_agent);
-        outgoing.insert_header("accept", "*/*");
-        if self.is_own(outgoing.url()) {
-            settings.headers.iter().for_each(|(name, value)| set_header(&mut outgoing, name, value));
+        let Request { method, url, mut headers, body, keeps_body } = request;
+        if self.is_own(&url) {
+            for (name, value) in &self.client.settings.headers {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
         }
-        request.headers.iter().for_each(|(name, value)| set_header(&mut outgoing, name, value));
-        let Request { body, keeps_body, .. } = request;
-        outgoing.set_ext(Exchange { route: self.route.clone(), body, keeps_body, strayed: false });
-        self.client.surf.send(outgoing).await.map_err(Failure::from_surf)
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers.entry(USER_AGENT).or_insert_with(|| self.client.user_agent.clone());
+        let route = self.route.clone();
+        let exchange = Exchange { route, method, headers: Arc::new(headers), body, keeps_body, strayed: false };
+        self.client.surf.send(exchange.request_to(url)).await.map_err(Failure::from_surf)
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,
@@ -356,13 +357,6 @@ fn masked(text: &str) -> String {
     match text[..end].rsplit_once('@') {
         Some((_, after)) => format!("…@{after}"),
         None => text[..end].to_owned(),
-    }
-}
-
-/// surf's types take ASCII alone, which is what [`HeaderValue::from_str`] lets pass.
-fn set_header(request: &mut surf::Request, name: &HeaderName, value: &HeaderValue) {
-    if let Ok(value) = value.to_str() {
-        request.insert_header(name.as_str(), value);
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! surf's own middleware sends each request twice and keeps credentials, so this one stands in its place.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_lite::AsyncReadExt;
@@ -43,16 +45,17 @@ const SMALL_BODY: usize = 16 << 10;
 #[async_trait]
 impl Middleware for FollowRedirects {
     async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
-        let exchange = request.ext::<Exchange>().cloned().expect("every request comes from an endpoint, which sets it");
+        let mut exchange =
+            request.ext::<Exchange>().cloned().expect("every request comes from an endpoint, which sets it");
         let limit = exchange.route.limits.redirects;
         let mut followed = 0;
         loop {
             let url = request.url().clone();
-            let kept = Kept::of(&request);
-            let mut response = next.run(request, client.clone()).await?;
+            let answered = next.run(request, client.clone()).await;
+            let mut response = if followed == 0 { answered? } else { answered.map_err(|error| at_hop(error, &url))? };
             let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
             // A redirect that is not wanted is the reply, and so for the error policy.
-            let is_unwanted = limit == 0 || (exchange.keeps_body && drops_body(head.status, kept.method));
+            let is_unwanted = limit == 0 || (exchange.keeps_body && drops_body(head.status, exchange.method));
             let target = if is_unwanted { None } else { redirect_target(&url, head).map_err(Failure::into_surf)? };
             let Some(target) = target else {
                 response.insert_ext(FinalUrl(url));
@@ -63,7 +66,8 @@ impl Middleware for FollowRedirects {
                 return Err(Failure::reject(FaultKind::Redirect, cause).into_surf());
             }
             followed += 1;
-            request = kept.redirected(head.status, &url, target);
+            exchange = redirected(exchange, head.status, &url, &target);
+            request = exchange.clone().request_to(target);
             if content_length(&head.headers).is_some_and(|length| length <= SMALL_BODY) {
                 let mut body = Vec::new();
                 // A body that breaks off only costs its connection.
@@ -73,41 +77,34 @@ impl Middleware for FollowRedirects {
     }
 }
 
-/// What of a request outlives its sending.
-struct Kept {
-    method: Method,
-    headers: Vec<(String, String)>,
-    exchange: Exchange,
+/// What failed, with the URL of the redirect that led there.
+fn at_hop(error: surf::Error, url: &Url) -> surf::Error {
+    let failure = Failure::from_surf(error);
+    let cause = format!("redirected to `{}`: {}", shown(url), failure.cause);
+    Failure { cause, ..failure }.into_surf()
 }
 
-impl Kept {
-    fn of(request: &Request) -> Self {
-        let lines = |(name, values): (&surf::http::headers::HeaderName, &surf::http::headers::HeaderValues)| {
-            let name = name.as_str().to_owned();
-            values.iter().map(move |value| (name.clone(), value.as_str().to_owned())).collect::<Vec<_>>()
-        };
-        let exchange = request.ext::<Exchange>().cloned().expect("the caller has just found it");
-        Self { method: request.method(), headers: request.iter().flat_map(lines).collect(), exchange }
+/// The exchange that follows a redirect with this status.
+fn redirected(mut exchange: Exchange, status: u16, from: &Url, to: &Url) -> Exchange {
+    if drops_body(status, exchange.method) {
+        exchange.method = Method::Get;
+        exchange.body = Bytes::new();
+        exchange.headers = kept_headers(&exchange.headers, |name| !name.starts_with("content-"));
     }
+    if from.origin() != to.origin() {
+        exchange.strayed = true;
+        exchange.headers = kept_headers(&exchange.headers, |name| HARMLESS_HEADERS.contains(&name));
+    }
+    exchange
+}
 
-    /// The request that follows a redirect with this status.
-    fn redirected(mut self, status: u16, from: &Url, to: Url) -> Request {
-        if drops_body(status, self.method) {
-            self.method = Method::Get;
-            self.exchange.body = Bytes::new();
-            self.headers.retain(|(name, _)| !name.starts_with("content-"));
-        }
-        if from.origin() != to.origin() {
-            self.exchange.strayed = true;
-            self.headers.retain(|(name, _)| HARMLESS_HEADERS.contains(&name.as_str()));
-        }
-        let mut request = Request::new(self.method, to);
-        for (name, value) in self.headers {
-            request.append_header(name.as_str(), value.as_str());
-        }
-        request.set_ext(self.exchange);
-        request
-    }
+fn kept_headers(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> Arc<HeaderMap> {
+    let kept = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
+    let mut headers = HeaderMap::new();
+    kept.for_each(|(name, value)| {
+        headers.append(name, value.clone());
+    });
+    Arc::new(headers)
 }
 
 /// Whether a redirect with this status turns the request into a GET. Browsers do so after a POST with 301 and 302

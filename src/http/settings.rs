@@ -51,7 +51,7 @@ pub struct ClientSettings {
     pub(super) limits: Limits,
     pub(super) ca_file: Option<PathBuf>,
     pub(super) allow: Allow,
-    pub(super) user_agent: Option<String>,
+    pub(super) user_agent: Option<HeaderValue>,
     pub(super) http2: bool,
 }
 
@@ -118,9 +118,13 @@ impl ClientSettings {
             section.optional("ca_file", "certificates in PEM of authorities to trust beside those of the system");
         let allow = read_allow(section);
         let user_agent = section.optional::<String>("user_agent", "the User-Agent header, by default gatherd's");
-        if user_agent.as_deref().is_some_and(|text| HeaderValue::from_str(text).is_err()) {
-            section.mistake("user_agent", "this cannot stand in a header", "use visible ASCII characters");
-        }
+        let user_agent = user_agent.and_then(|text| {
+            let value = HeaderValue::from_str(&text);
+            if value.is_err() {
+                section.mistake("user_agent", "this cannot stand in a header", "use visible ASCII characters");
+            }
+            value.ok()
+        });
         let http2 = section.or("http2", true, "whether HTTP/2 is offered to servers that encrypt");
         Some(Self {
             base,

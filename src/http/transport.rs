@@ -26,15 +26,31 @@ use crate::runtime::Clock;
 /// Connections that wait for their next request, by host.
 pub(super) type Pool = legacy::Client<Connector, Full<Bytes>>;
 
-/// What a request carries through surf beside what surf knows of it.
+/// A request as it travels through surf: what surf knows of it is made of this, and made anew after a redirect.
 #[derive(Clone)]
 pub(super) struct Exchange {
     pub route: Arc<Route>,
-    /// Here rather than in surf's request, so that it can be sent again after a redirect without a copy.
+    pub method: Method,
+    /// Without those that middleware adds. ASCII alone, which is all that surf's types take.
+    pub headers: Arc<HeaderMap>,
     pub body: Bytes,
     pub keeps_body: bool,
     /// A redirect has led to another origin: from there on no credentials are added.
     pub strayed: bool,
+}
+
+impl Exchange {
+    /// surf's request for this exchange, which carries the exchange along.
+    pub(super) fn request_to(self, url: Url) -> surf::Request {
+        let mut request = surf::Request::new(self.method, url);
+        for (name, value) in &*self.headers {
+            if let Ok(value) = value.to_str() {
+                request.append_header(name.as_str(), value);
+            }
+        }
+        request.set_ext(self);
+        request
+    }
 }
 
 /// The head of a reply as the server sent it. surf's own types cannot hold every status and header that servers
@@ -171,11 +187,16 @@ struct ReplyBody {
     chunk: Bytes,
     limit: Size,
     taken: u64,
+    /// How much came since other tasks had a turn.
+    turn: usize,
 }
+
+/// So much of a body is taken before other tasks get a turn, also where a decoder asks for more and more of it.
+const TURN: usize = 256 << 10;
 
 impl ReplyBody {
     fn new(incoming: Incoming, limit: Size) -> Self {
-        Self { incoming: Some(incoming), chunk: Bytes::new(), limit, taken: 0 }
+        Self { incoming: Some(incoming), chunk: Bytes::new(), limit, taken: 0, turn: 0 }
     }
 }
 
@@ -184,6 +205,11 @@ impl AsyncBufRead for ReplyBody {
         let body = self.get_mut();
         while body.chunk.is_empty() {
             let Some(incoming) = &mut body.incoming else { break };
+            if body.turn >= TURN {
+                body.turn = 0;
+                context.waker().wake_by_ref();
+                return Poll::Pending;
+            }
             let frame = ready!(Pin::new(&mut *incoming).poll_frame(context));
             if frame.is_none() || incoming.is_end_stream() {
                 body.incoming = None;
@@ -193,6 +219,7 @@ impl AsyncBufRead for ReplyBody {
                 Some(Err(error)) => return Poll::Ready(Err(cut_short(&error).into())),
                 None => break,
             }
+            body.turn += body.chunk.len();
             body.taken += body.chunk.len() as u64;
             // Compressed bytes count too: an endless stream of them may expand to nothing.
             if body.taken > body.limit.0 {
@@ -237,5 +264,15 @@ mod tests {
         let url = Url::parse("https://user:pass@[::1]:8443/a?b=c#d").unwrap();
         assert_eq!(target(&url), "https://[::1]:8443/a?b=c");
         assert_eq!(target(&Url::parse("http://a").unwrap()), "http://a/");
+    }
+
+    #[test]
+    fn every_url_can_be_sent() {
+        for character in (0..=0x10_ffff).step_by(7).chain(0..0x200).filter_map(char::from_u32) {
+            for text in [format!("http://a/x{character}y"), format!("http://a/?x{character}y")] {
+                let url = Url::parse(&text).unwrap();
+                assert!(target(&url).parse::<http::Uri>().is_ok(), "{text:?}");
+            }
+        }
     }
 }
