@@ -1,4 +1,5 @@
 //! The engine, driven through its own surface with scripted components on a clock turned by hand.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -147,10 +148,12 @@ fn number(item: &Item) -> i64 {
 #[derive(Clone)]
 struct Records {
     limits: BatchLimits,
-    script: Arc<dyn Fn(&[i64]) -> Script + Send + Sync>,
+    script: Arc<AskScript>,
     written: Arc<Mutex<Vec<Vec<i64>>>>,
     arrived: Arc<event_listener::Event>,
 }
+
+type AskScript = dyn Fn(&[i64]) -> Script + Send + Sync;
 
 enum Script {
     Accept,
@@ -250,7 +253,7 @@ impl Bench {
         self
     }
 
-    fn as_daemon(mut self) -> Self {
+    fn into_daemon(mut self) -> Self {
         self.once = false;
         self
     }
@@ -582,7 +585,7 @@ fn a_batch_is_written_when_it_is_full_or_old() {
     let mut sink = accepts();
     sink.limits = BatchLimits { items: 4, bytes: Size::mib(1), age: Duration::from_secs(10) };
     let source = Numbers { end: 10, silent_at_end: true };
-    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let bench = Bench::new().into_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
     let (engine, _store) = bench.start();
     wait_until(|| sink.batches().len() == 2 && bench.clock.next_sleeper().is_some());
     assert_eq!(sink.batches(), [vec![0, 1, 2, 3], vec![4, 5, 6, 7]]);
@@ -599,7 +602,7 @@ fn a_batch_is_written_when_it_is_full_or_old() {
 fn a_silent_source_does_not_hold_up_a_stop() {
     let sink = accepts();
     let source = Numbers { end: 10, silent_at_end: true };
-    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let bench = Bench::new().into_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
     let (engine, store) = bench.start();
     wait_until(|| sink.items().len() == 10);
     wait_for(engine.stop(&bench.clock, Duration::from_secs(30)));
@@ -610,7 +613,7 @@ fn a_silent_source_does_not_hold_up_a_stop() {
 fn a_sink_that_hangs_holds_up_a_stop_for_the_drain_and_no_longer() {
     let sink = Records::new(|_| Script::Hang);
     let source = Numbers { end: 10, silent_at_end: true };
-    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let bench = Bench::new().into_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
     let (engine, store) = bench.start();
     wait_until(|| engine.status()[0].counts.produced == 10);
     let before = bench.clock.instant();
@@ -624,7 +627,7 @@ fn a_sink_that_hangs_holds_up_a_stop_for_the_drain_and_no_longer() {
 fn a_stop_does_not_wait_for_a_sink_that_is_down() {
     let sink = Records::new(|_| Script::Fail(destination_fault()));
     let source = Numbers { end: 10, silent_at_end: true };
-    let bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
+    let bench = Bench::new().into_daemon().sink("out", &sink).pipeline("p", source, vec![], &["out"]);
     let (engine, _store) = bench.start();
     wait_until(|| bench.clock.next_sleeper().is_some());
     // The clock stands still: only not waiting at all gets to the end.
@@ -676,7 +679,7 @@ fn an_item_abandoned_while_the_engine_runs_comes_again() {
             Script::Accept
         }
     });
-    let mut bench = Bench::new().as_daemon().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]);
+    let mut bench = Bench::new().into_daemon().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]);
     bench.give_up = Some(Duration::ZERO);
     let ran = bench.run();
     assert!(ran.counts[0].abandoned >= 2);

@@ -41,7 +41,7 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
         let plan = assembled.into_plan(&Clock::system())?;
         let state = state_folder(state.state, configured);
         let order = Order { plan, state, once, give_up: once.then_some(give_up) };
-        daemon::run(order, |engine| once.then(|| Progress::show(engine)))
+        daemon::run(&order, |engine| once.then(|| Progress::show(engine)))
     };
     match run() {
         Ok(ending) => {

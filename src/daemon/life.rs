@@ -58,7 +58,7 @@ impl Ending {
 
 /// Runs a plan until it has come to its end, or the process is asked to stop. `watch` is given the engine to show its
 /// progress; what it answers is kept until the end.
-pub fn run<W>(order: Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
+pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
     let store = Store::open(&order.state)?;
     let clock = Clock::system();
     let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };

@@ -151,6 +151,15 @@ struct Opened {
     limits: usize,
 }
 
+/// A pipeline's steps, open.
+#[derive(Default)]
+struct Steps {
+    steps: Vec<Arc<RunningStep>>,
+    stages: Vec<Stage>,
+    /// How many of them are a `limit`.
+    limits: usize,
+}
+
 impl Opening<'_> {
     fn sink(&mut self, plan: &SinkPlan) -> Result<(Text, SinkDoor), Fault> {
         let Options { clock, give_up, .. } = self.options;
@@ -177,7 +186,7 @@ impl Opening<'_> {
         budget: &Arc<Budget>,
     ) -> Result<Opened, Fault> {
         let clock = &self.options.clock;
-        let (steps, stages, limits) = self.steps(plan)?;
+        let Steps { steps, stages, limits } = self.steps(plan)?;
         let position = self.store.position(&plan.name, &plan.source.id)?;
         let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
         let counters = Arc::new(Counters::default());
@@ -226,9 +235,8 @@ impl Opening<'_> {
         Ok(Opened { running, ends, settings: plan.source.settings.clone(), source, context, limits })
     }
 
-    /// Opens a pipeline's steps. Answers with them their stages, and how many of them are a `limit`.
-    fn steps(&self, plan: &PipelinePlan) -> Result<(Vec<Arc<RunningStep>>, Vec<Stage>, usize), Fault> {
-        let (mut steps, mut stages, mut limits) = (Vec::new(), Vec::new(), 0);
+    fn steps(&self, plan: &PipelinePlan) -> Result<Steps, Fault> {
+        let Steps { mut steps, mut stages, mut limits } = Steps::default();
         for (number, step) in plan.steps.iter().enumerate() {
             let context = StepContext {
                 pipeline: plan.name.clone(),
@@ -247,7 +255,7 @@ impl Opening<'_> {
             limits += usize::from(step.settings.is_limit());
             steps.push(Arc::new(RunningStep { id: step.id.clone(), when: step.when.clone(), work }));
         }
-        Ok((steps, stages, limits))
+        Ok(Steps { steps, stages, limits })
     }
 }
 

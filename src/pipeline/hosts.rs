@@ -89,10 +89,10 @@ impl Hosts {
     }
 
     /// Takes in an item that leads to `host`.
-    pub(super) fn add(&mut self, host: Text, parcel: Parcel, now: Instant) {
+    pub(super) fn add(&mut self, host: &Text, parcel: Parcel, now: Instant) {
         self.held += 1;
-        self.host(&host, now).waiting.push_back(parcel);
-        self.give_turn(&host);
+        self.host(host, now).waiting.push_back(parcel);
+        self.give_turn(host);
     }
 
     /// The next item whose time has come, if there is one.

@@ -112,7 +112,7 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
     };
     let abandoned = async {
         if once {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
         ledger.ahead.abandoned().await;
         Next::Abandoned

@@ -107,14 +107,14 @@ impl Stage {
         while hosts.held() < self.workers * LOOK_AHEAD
             && let Ok(parcel) = self.output.try_recv()
         {
-            hosts.add(self.host_of(&parcel), parcel, now);
+            hosts.add(&self.host_of(&parcel), parcel, now);
         }
         let mut job = hosts.take(now);
         // Everything at hand waits for its host: look further for items of others.
         while job.is_none()
             && let Ok(parcel) = self.output.try_recv()
         {
-            hosts.add(self.host_of(&parcel), parcel, now);
+            hosts.add(&self.host_of(&parcel), parcel, now);
             job = hosts.take(now);
         }
         if job.is_some() {
@@ -146,7 +146,7 @@ impl Stage {
         let arrival = async {
             match self.output.recv().await {
                 Ok(parcel) => {
-                    self.hosts().add(self.host_of(&parcel), parcel, pipeline.clock.instant());
+                    self.hosts().add(&self.host_of(&parcel), parcel, pipeline.clock.instant());
                 }
                 Err(_) => std::future::pending().await,
             }
