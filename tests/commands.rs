@@ -209,16 +209,19 @@ fn kinds_lists_every_component_and_shows_each_with_a_sample() {
         }
     }
     let (_, err, code) = run(&[], &["kinds", "gte"], &[]);
-    assert_eq!((err.as_str(), code), ("gatherd: there is no source, step or sink `gte`; did you mean `get`?\n", 2));
+    assert_eq!(
+        (err.as_str(), code),
+        ("gatherd: there is no source, step, sink or section `gte`; did you mean `get`?\n", 2)
+    );
 }
 
 #[test]
 fn every_sample_is_a_config_without_a_mistake_and_so_is_what_explain_makes_of_it() {
     for kind in describe_kinds() {
-        let (_, err, code) = run(&[("a.toml", kind.sample)], &["check", "a.toml"], &[("USER", "x")]);
+        let (_, err, code) = run(&[("a.toml", kind.sample)], &["check", "a.toml"], &[("USER", "x"), ("acme", "x")]);
         assert_eq!((code, err.as_str()), (0, ""), "the sample of `{}`:\n{}", kind.name, kind.sample);
-        let (expanded, _, _) = run(&[("a.toml", kind.sample)], &["explain", "a.toml"], &[("USER", "x")]);
-        let (_, err, code) = run(&[("a.toml", &expanded)], &["check", "a.toml"], &[("USER", "x")]);
+        let (expanded, _, _) = run(&[("a.toml", kind.sample)], &["explain", "a.toml"], &[("USER", "x"), ("acme", "x")]);
+        let (_, err, code) = run(&[("a.toml", &expanded)], &["check", "a.toml"], &[("USER", "x"), ("acme", "x")]);
         assert_eq!((code, err.as_str()), (0, ""), "the sample of `{}`, explained:\n{expanded}", kind.name);
     }
 }

@@ -1,7 +1,8 @@
 //! Every kind of component with its settings, for `gatherd kinds`.
 
-use super::{common, pipeline, sink};
+use super::{common, pipeline, service, sink};
 use crate::component::Kind;
+use crate::http::ClientSettings;
 use crate::settings::{Read, Record, Section, describe};
 
 /// What a component can be.
@@ -11,11 +12,14 @@ pub struct RoleDescription {
     pub heading: &'static str,
 }
 
-pub const ROLES: [RoleDescription; 3] = [
+pub const ROLES: [RoleDescription; 4] = [
     RoleDescription { name: pipeline::SOURCE.name, heading: "Sources, the `from` of a pipeline:" },
     RoleDescription { name: pipeline::STEP.name, heading: "Steps, in the `steps` of a pipeline:" },
     RoleDescription { name: sink::ROLE.name, heading: "Sinks, as `[sink.NAME]` or in the `to` of a pipeline:" },
+    RoleDescription { name: SECTION, heading: "Sections that pipelines share:" },
 ];
+
+const SECTION: &str = "section";
 
 /// A source, step or sink.
 pub struct KindDescription {
@@ -43,8 +47,51 @@ pub fn describe_kinds() -> Vec<KindDescription> {
     let sinks = crate::sinks::KINDS
         .iter()
         .map(|kind| describe_kind(sink::ROLE.name, kind, |section, sink| Some(common::read_sink(section, sink))));
-    sources.chain(steps).chain(sinks).collect()
+    sources.chain(steps).chain(sinks).chain(sections()).collect()
 }
+
+fn sections() -> [KindDescription; 2] {
+    let section = |name, summary, sample, settings| KindDescription {
+        role: SECTION,
+        name,
+        summary,
+        sample,
+        short: None,
+        settings,
+        beside: Vec::new(),
+    };
+    let client = describe(ClientSettings::read).records;
+    let process = describe(service::read).records;
+    [
+        section(
+            "[http.NAME]",
+            "A client: what requests to one API have in common. Steps and sinks name it in `via`.",
+            CLIENT,
+            client,
+        ),
+        section("[service]", "What belongs to the process.", SERVICE, process),
+    ]
+}
+
+const CLIENT: &str = r#"
+[http.acme]
+base = "https://api.acme.example/v1"
+auth = { bearer = "${secret:acme}" }
+rate = "10/s"
+
+[pipeline.orders]
+from  = { every = "5m" }
+steps = [{ get = { via = "acme", url = "/orders" } }]
+"#;
+
+const SERVICE: &str = r#"
+[service]
+memory = "512MiB"
+drain  = "10s"
+
+[pipeline.beat]
+from = { every = "1m" }
+"#;
 
 fn describe_kind<S: ?Sized, C>(
     role: &'static str,

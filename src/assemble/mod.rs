@@ -136,6 +136,13 @@ fn warn_of_unused(config: &Config, sinks: &sink::Sinks, reading: &Reading) {
     for client in config.clients.iter().filter(|client| !reading.is_client_used(&client.name)) {
         warn("client", client, format!("name it in a step: `get = {{ via = \"{}\", url = … }}`", client.name));
     }
+    for pipeline in &config.pipelines {
+        for (name, place) in pipeline.unused_vars() {
+            let message = format!("nothing uses the variable `{name}`");
+            let way_out = format!("write `${name}` in a filter of this pipeline, or remove the variable");
+            reading.mistakes.warn(Rule::Unused, place, message, way_out);
+        }
+    }
     for queue in &config.queues {
         warn("queue", queue, "remove it; queues come with a later version".to_owned());
     }

@@ -71,7 +71,7 @@ pub(super) fn read(
         steps.iter().zip(&step_ids).map(|(step, id)| step_plan(step, id.clone())).collect();
     description.pipelines.push(PipelineDescription {
         name: pipeline.name.clone(),
-        vars: pipeline.vars_written.clone(),
+        vars: pipeline.vars_written.as_ref().map(Node::to_toml),
         source: describe(source, &source_id),
         steps: steps.into_iter().zip(&step_ids).map(|(step, id)| describe(step, id)).collect(),
         to: to.clone(),

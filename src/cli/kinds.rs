@@ -11,7 +11,7 @@ use crate::settings::{Inner, Presence, Record, way_out};
 
 #[derive(Debug, Args)]
 pub(super) struct KindsArguments {
-    /// A source, step or sink, such as `get`; without it all are listed.
+    /// A source, step, sink or section, such as `get` or `http`; without it all are listed.
     name: Option<String>,
 }
 
@@ -21,17 +21,27 @@ pub(super) fn kinds(arguments: &KindsArguments) -> ExitCode {
     let written = match &arguments.name {
         None => write_list(&mut text, &kinds),
         Some(name) => {
-            let named: Vec<&KindDescription> = kinds.iter().filter(|kind| kind.name == name).collect();
+            let named: Vec<&KindDescription> = kinds.iter().filter(|kind| is_called(kind, name)).collect();
             if named.is_empty() {
                 let way_out = way_out(name, kinds.iter().map(|kind| kind.name));
-                output::fail(&format!("there is no source, step or sink `{name}`; {way_out}"));
+                output::fail(&format!("there is no source, step, sink or section `{name}`; {way_out}"));
                 return ExitCode::from(EXIT_USAGE);
             }
-            named.iter().try_for_each(|kind| write_kind(&mut text, kind))
+            named.iter().enumerate().try_for_each(|(index, kind)| {
+                if index > 0 {
+                    writeln!(text)?;
+                }
+                write_kind(&mut text, kind)
+            })
         }
     };
     written.expect("a Vec takes every write");
     output::print(&text)
+}
+
+/// A section is found by its noun too: `http` for `[http.NAME]`.
+fn is_called(kind: &KindDescription, name: &str) -> bool {
+    kind.name == name || kind.name.strip_prefix('[').is_some_and(|rest| rest.split(['.', ']']).next() == Some(name))
 }
 
 fn write_list(out: &mut Vec<u8>, kinds: &[KindDescription]) -> io::Result<()> {
@@ -65,11 +75,14 @@ fn write_kind(out: &mut Vec<u8>, kind: &KindDescription) -> io::Result<()> {
         writeln!(out, "  none")?;
     }
     write_records(out, kind.settings.iter().filter(|record| !record.is_beside), "  ")?;
-    writeln!(out, "\nBeside `{}`:", kind.name)?;
-    write_records(out, kind.settings.iter().filter(|record| record.is_beside).chain(&kind.beside), "  ")?;
+    let mut beside = kind.settings.iter().filter(|record| record.is_beside).chain(&kind.beside).peekable();
+    if beside.peek().is_some() {
+        writeln!(out, "\nBeside `{}`:", kind.name)?;
+        write_records(out, beside, "  ")?;
+    }
     writeln!(out, "\nSample:\n")?;
     for line in kind.sample.trim().lines() {
-        writeln!(out, "  {line}")?;
+        writeln!(out, "{}", format!("  {line}").trim_end())?;
     }
     Ok(())
 }

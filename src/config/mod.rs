@@ -8,7 +8,7 @@ use std::path::PathBuf;
 pub use nouns::is_name;
 
 use crate::expr::Vars;
-use crate::settings::{Fill, Node, Place, Reading, Table, parse};
+use crate::settings::{Data, Fill, Node, Place, Reading, Table, parse};
 
 /// What the files of a config say, merged. Tables of components stay as they are written: `assemble` reads them.
 #[derive(Default)]
@@ -42,8 +42,41 @@ pub struct Pipeline {
     pub steps: Vec<Node>,
     pub to: To,
     pub vars: Vars,
-    /// The variables as they are written, in TOML.
-    pub vars_written: Option<String>,
+    /// The variables as they are written.
+    pub vars_written: Option<Node>,
+}
+
+impl Pipeline {
+    /// The variables that no text of the pipeline mentions.
+    pub fn unused_vars(&self) -> Vec<(&str, Place)> {
+        let inline = match &self.to {
+            To::Log => &[][..],
+            To::Targets(targets) => &targets[..],
+        };
+        let inline = inline.iter().filter_map(|target| match target {
+            Target::Inline(node) => Some(node),
+            Target::Name(..) => None,
+        });
+        let nodes: Vec<&Node> = self.from.iter().chain(&self.steps).chain(inline).collect();
+        let written = self.vars_written.as_ref().and_then(Node::as_table);
+        let vars = written.into_iter().flat_map(Table::iter);
+        vars.filter(|(name, _)| !nodes.iter().any(|node| mentions(node, name)))
+            .map(|(name, entry)| (name, entry.key_place.clone()))
+            .collect()
+    }
+}
+
+/// Whether `$name` stands in any text of a value.
+fn mentions(node: &Node, name: &str) -> bool {
+    match &node.data {
+        Data::Text(text) => text.match_indices('$').any(|(at, _)| {
+            let after = text[at + 1..].strip_prefix(name);
+            after.is_some_and(|rest| !rest.starts_with(|char: char| char.is_ascii_alphanumeric() || char == '_'))
+        }),
+        Data::List(nodes) => nodes.iter().any(|node| mentions(node, name)),
+        Data::Table(table) => table.iter().any(|(_, entry)| mentions(&entry.node, name)),
+        _ => false,
+    }
 }
 
 /// Where a pipeline's items go.

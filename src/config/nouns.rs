@@ -141,7 +141,7 @@ fn read_pipeline(section: &Named, reading: &Reading) -> Option<Pipeline> {
         steps,
         to,
         vars: table.entry("vars").map(|entry| read_vars(entry, reading)).unwrap_or_default(),
-        vars_written: table.get("vars").map(Node::to_toml),
+        vars_written: table.get("vars").cloned(),
     })
 }
 

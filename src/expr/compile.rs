@@ -60,13 +60,21 @@ fn lexical(source: &str, (expected, rest): lex::Error<&str>) -> SyntaxError {
     let message = match expected {
         // What is missing is found at the end; the place to look at is where it was opened.
         lex::Expect::Delim(open) => {
+            let closer = match open {
+                "(" => ')',
+                "[" => ']',
+                "{" => '}',
+                _ => '"',
+            };
             return SyntaxError {
-                message: format!("the {} for this is missing", expected.as_str()),
+                message: format!("the {} for this is missing; add `{closer}`", expected.as_str()),
                 span: span(source, open),
             };
         }
-        lex::Expect::Token if rest.starts_with([')', ']', '}']) => "this closes nothing".to_owned(),
-        lex::Expect::Token if rest.starts_with('\'') => "text stands in double quotes".to_owned(),
+        lex::Expect::Token if rest.starts_with([')', ']', '}']) => "this closes nothing; remove it".to_owned(),
+        lex::Expect::Token if rest.starts_with('\'') => {
+            "text stands in double quotes; write \"…\", and the filter itself in single quotes".to_owned()
+        }
         lex::Expect::Token => "this has no meaning in a filter".to_owned(),
         other if rest.is_empty() => format!("the filter ends where a {} should stand", other.as_str()),
         other => format!("here a {} should stand", other.as_str()),

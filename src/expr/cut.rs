@@ -100,7 +100,7 @@ fn balancing_brace(source: &str, open: usize) -> Result<usize, SyntaxError> {
                 }
             }
             (_, b')' | b']' | b'}') => {
-                let message = "this closes nothing".to_owned();
+                let message = "this closes nothing; remove it".to_owned();
                 return Err(SyntaxError { message, span: at..at + 1 });
             }
             _ => {}
@@ -109,11 +109,13 @@ fn balancing_brace(source: &str, open: usize) -> Result<usize, SyntaxError> {
     }
     let innermost = closers.last().map_or(open, |(_, at)| *at);
     let message = match source[innermost..].chars().next() {
-        Some('"') => "the closing quote for this is missing".to_owned(),
+        Some('"') => "the closing quote for this is missing; add `\"`".to_owned(),
         Some('{') if innermost == open => {
             "the `}` for this is missing; write `{{` if it shall stand as it is".to_owned()
         }
-        _ => "what closes this is missing".to_owned(),
+        Some('(') => "the closing parenthesis for this is missing; add `)`".to_owned(),
+        Some('[') => "the closing bracket for this is missing; add `]`".to_owned(),
+        _ => "the closing brace for this is missing; add `}`".to_owned(),
     };
     Err(SyntaxError { message, span: innermost..innermost + 1 })
 }
@@ -190,7 +192,7 @@ mod tests {
             ("{(.a}", "! this closes nothing @ }"),
             ("{\"a}", "! the closing quote for this is missing @ \"a}"),
             ("{.a[}", "! this closes nothing @ }"),
-            ("{.a[", "! what closes this is missing @ ["),
+            ("{.a[", "! the closing bracket for this is missing @ ["),
             ("${A", "! the `}` for this is missing @ ${A"),
             ("{.a # }", "! the `}` for this is missing @ {.a # }"),
             ("{\"${A}\"}", "! `${…}` is not filled in inside a filter @ ${A}\"}"),

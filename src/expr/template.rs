@@ -75,7 +75,11 @@ impl Template {
                     }
                     let filter = Filter::compile(&source[at.clone()], vars).map_err(|error| {
                         let error = moved(error, at.start);
-                        let message = format!("{}; a brace that shall stand as it is is written twice", error.message);
+                        if error.message.contains("; ") {
+                            return error;
+                        }
+                        // Its author may not have thought of a filter at all.
+                        let message = format!("{}; write `{{{{` for a brace that stays as it is", error.message);
                         SyntaxError { message, ..error }
                     })?;
                     parts.push(Part::Filter(filter));

@@ -83,6 +83,16 @@ impl Mistakes {
         self.add(Severity::Warning, Breaks::Language(rule), place.into(), message.into(), way_out.into());
     }
 
+    /// Whether there is any at `place` or within.
+    pub(super) fn has_any_in(&self, place: &Place) -> bool {
+        let is_in = |found: &Place| {
+            found.file().name == place.file().name
+                && (place.span().start..=place.span().end).contains(&found.span().start)
+        };
+        let is_serious = |mistake: &Mistake| mistake.severity == Severity::Mistake;
+        self.found.borrow().iter().any(|mistake| is_serious(mistake) && mistake.place.as_ref().is_some_and(is_in))
+    }
+
     /// Remembers that nothing found at `place` can be trusted, because its TOML is broken.
     pub(super) fn spoil(&self, place: Place) {
         self.spoiled.borrow_mut().push(place);

@@ -251,7 +251,9 @@ impl<'a> Section<'a> {
     #[track_caller]
     fn add_mistake(&self, node: Option<&Node>, place: Option<Place>, message: &str, way_out: String) {
         let is_unset = |node: &Node| matches!(&node.data, Data::Text(text) if has_unset(self.reading, text));
-        if self.reading.is_describing() || node.is_some_and(is_unset) {
+        // What is known to be wrong with a value is enough.
+        let is_reported = |node: &Node| self.reading.mistakes.has_any_in(&node.place);
+        if self.reading.is_describing() || node.is_some_and(|node| is_unset(node) || is_reported(node)) {
             return;
         }
         let message = self.reading.fill.mask(message);
