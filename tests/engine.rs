@@ -489,10 +489,9 @@ fn a_dead_sink_does_not_delay_another_pipeline() {
 
 #[test]
 fn a_sink_is_waited_for_until_it_works_again() {
-    let failures = Arc::new(AtomicUsize::new(0));
-    let counted = failures.clone();
+    let failures = AtomicUsize::new(0);
     let sink = Records::new(move |_| {
-        if counted.fetch_add(1, Ordering::Relaxed) < 12 { Script::Fail(destination_fault()) } else { Script::Accept }
+        if failures.fetch_add(1, Ordering::Relaxed) < 12 { Script::Fail(destination_fault()) } else { Script::Accept }
     });
     let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(10), vec![], &["out"]).run();
     assert_eq!(sink.items(), (0..10).collect::<Vec<_>>());
