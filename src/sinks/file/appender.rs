@@ -1,9 +1,9 @@
 //! One open file, to whose end whole chunks are appended.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{self, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::repair::{Repair, inspect};
@@ -16,6 +16,8 @@ pub(super) struct Appender {
     /// Its length up to which everything is whole and on disk. Only meaningful between `hold` and `release`.
     durable: u64,
     length: u64,
+    /// A device or a pipe takes what it is given, and has no end to look after.
+    is_regular: bool,
 }
 
 impl Appender {
@@ -35,7 +37,8 @@ impl Appender {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => options().open(path)?,
             Err(error) => return Err(error),
         };
-        Ok(Self { file, durable: 0, length: 0 })
+        let is_regular = file.metadata()?.is_file();
+        Ok(Self { file, durable: 0, length: 0, is_regular })
     }
 
     /// Keeps others from the file until [`Appender::release`]. Answers whether it still is the file at `path`;
@@ -48,8 +51,9 @@ impl Appender {
             _ => {}
         }
         let own = self.file.metadata()?;
-        self.durable = own.len();
-        self.length = own.len();
+        if self.is_regular {
+            (self.durable, self.length) = (own.len(), own.len());
+        }
         Ok(std::fs::metadata(path).is_ok_and(|there| (there.dev(), there.ino()) == (own.dev(), own.ino())))
     }
 
@@ -58,15 +62,16 @@ impl Appender {
         let _ = self.file.unlock();
     }
 
-    /// Mends what a crash left at the end of the file. Answers how many bytes were cut off.
-    pub(super) fn repair(&mut self, form: &Form) -> io::Result<u64> {
+    /// Mends what a crash left at the end of the file. Answers where that is kept, if something was cut off.
+    pub(super) fn repair(&mut self, path: &Path, form: &Form) -> io::Result<Option<PathBuf>> {
         match inspect(&self.file, form)? {
-            Repair::Whole => Ok(0),
+            Repair::Whole => Ok(None),
             Repair::CutTo(length) => {
-                let cut = self.length - length;
+                // It was never acknowledged, unless someone else wrote it.
+                let kept = self.keep_end(path, length)?;
                 self.file.set_len(length)?;
                 (self.length, self.durable) = (length, length);
-                Ok(cut)
+                Ok(Some(kept))
             }
             Repair::End => {
                 let end = match form {
@@ -74,9 +79,23 @@ impl Appender {
                     _ => b"\n",
                 };
                 self.write(end)?;
-                Ok(0)
+                Ok(None)
             }
         }
+    }
+
+    /// Appends everything from `start` on to a file beside this one, and answers its name.
+    fn keep_end(&self, path: &Path, start: u64) -> io::Result<PathBuf> {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".cut");
+        let kept = PathBuf::from(name);
+        let mut end = &self.file;
+        end.seek(SeekFrom::Start(start))?;
+        let mut target = OpenOptions::new().append(true).create(true).mode(0o600).open(&kept)?;
+        io::copy(&mut end, &mut target)?;
+        target.sync_all()?;
+        sync_folder_of(&kept)?;
+        Ok(kept)
     }
 
     /// Appends a chunk, all of it or nothing. It is on disk after [`Appender::sync`].
@@ -88,7 +107,9 @@ impl Appender {
 
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable != self.length {
-            self.file.sync_data()?;
+            if self.is_regular {
+                self.file.sync_data()?;
+            }
             self.durable = self.length;
         }
         Ok(())
@@ -97,7 +118,11 @@ impl Appender {
     /// Takes back what was written since the last sync.
     pub(super) fn undo(&mut self) -> io::Result<()> {
         self.length = self.durable;
-        self.file.set_len(self.durable)
+        if self.is_regular { self.file.set_len(self.durable) } else { Ok(()) }
+    }
+
+    pub(super) fn is_regular(&self) -> bool {
+        self.is_regular
     }
 
     pub(super) fn length(&self) -> u64 {

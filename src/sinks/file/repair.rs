@@ -20,6 +20,9 @@ pub(super) enum Repair {
 /// How much is read at once.
 const BLOCK: usize = 64 << 10;
 
+/// The longest line that is read into memory.
+const LONGEST_LINE: usize = 256 << 20;
+
 /// Looks at the end of a file of this form. A table is read through, since a line break in it may stand in quotes.
 pub(super) fn inspect(file: &File, form: &Form) -> io::Result<Repair> {
     let length = file.metadata()?.len();
@@ -36,7 +39,11 @@ pub(super) fn inspect(file: &File, form: &Form) -> io::Result<Repair> {
             if start == length {
                 return Ok(Repair::Whole);
             }
-            let mut last = vec![0; usize::try_from(length - start).unwrap_or(usize::MAX)];
+            // No item is as long as this, so it is not one of ours.
+            let Some(length) = usize::try_from(length - start).ok().filter(|length| *length <= LONGEST_LINE) else {
+                return Ok(Repair::End);
+            };
+            let mut last = vec![0; length];
             file.read_exact_at(&mut last, start)?;
             // Someone else may have left out the last line break. A number may be the beginning of a longer one.
             let is_whole = matches!(json::parse(&last), Ok(Value::Object(_) | Value::Array(_) | Value::Text(_)));

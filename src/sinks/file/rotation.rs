@@ -1,7 +1,7 @@
 //! When a file is put away and a new one begun, and what becomes of the old ones.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread::JoinHandle;
@@ -64,10 +64,18 @@ impl Rotation {
         Self { size, age, compress, keep }
     }
 
-    /// Whether a file of this length and age is put away before `more` bytes come.
-    pub(super) fn is_due(&self, length: u64, age: Duration, more: u64) -> bool {
+    /// Whether a file of this length is put away before `more` bytes come. Its age is only asked for if it counts.
+    pub(super) fn is_due(
+        &self,
+        length: u64,
+        more: u64,
+        age: impl FnOnce() -> io::Result<Duration>,
+    ) -> io::Result<bool> {
+        if length == 0 {
+            return Ok(false);
+        }
         let is_full = self.size.is_some_and(|size| length.saturating_add(more) > size.0);
-        length > 0 && (is_full || self.age.is_some_and(|limit| age >= limit))
+        Ok(is_full || self.age.map(|limit| Ok::<_, io::Error>(age()? >= limit)).transpose()?.unwrap_or(false))
     }
 
     /// Whether there is anything to do about files that were put away.
@@ -159,7 +167,10 @@ fn tidy(rotation: &Rotation, path: &Path) -> io::Result<()> {
     if let Some(keep) = rotation.keep {
         let surplus = away.len().saturating_sub(keep);
         for file in away.drain(..surplus) {
-            fs::remove_file(&file)?;
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
             log::info!(file:% = file.display(); "removed a file that was put away");
         }
     }
@@ -202,13 +213,21 @@ fn is_put_away(name: &str, stem: &str, extension: &str) -> bool {
     time.is_some_and(|time| time.len() == 19 && time.bytes().enumerate().all(shape))
 }
 
-/// Puts the compressed form in a file's place. A crash leaves the one or the other whole.
+/// Puts the compressed form in a file's place, unless someone else was faster. A crash leaves the one or the other whole.
 fn compress(file: &Path, compression: Compression) -> io::Result<()> {
+    let mut source = match File::open(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened?,
+    };
+    // On a file system without locks there is nobody to wait for.
+    let _ = source.lock();
+    if !file.exists() {
+        return Ok(());
+    }
     let target = with_extension(file, Some(compression));
     let mut half_done = target.clone().into_os_string();
     half_done.push(".half");
     let half_done = PathBuf::from(half_done);
-    let mut source = File::open(file)?;
     let output = File::create(&half_done)?;
     output.set_permissions(source.metadata()?.permissions())?;
     let output = match compression {
@@ -260,8 +279,8 @@ mod tests {
             (50, Duration::ZERO, 51, true),
             (50, hour, 1, true),
         ] {
-            assert_eq!(rotation.is_due(length, age, more), is_due, "{length} {age:?} {more}");
+            assert_eq!(rotation.is_due(length, more, || Ok(age)).unwrap(), is_due, "{length} {age:?} {more}");
         }
-        assert!(!Rotation::default().is_due(u64::MAX, hour * 1_000_000, u64::MAX));
+        assert!(!Rotation::default().is_due(u64::MAX, u64::MAX, || panic!("asked for its age")).unwrap());
     }
 }

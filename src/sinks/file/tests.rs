@@ -100,17 +100,19 @@ fn two_sinks_on_one_file_tear_no_lines() {
 
 #[test]
 fn what_a_crash_left_half_written_is_cut_off() {
-    let check = |path: &str, rest: &str, before: &str, item: &str, after: &str| {
+    let check = |path: &str, rest: &str, before: &str, item: &str, after: &str, cut: &str| {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join(path), before).unwrap();
         write(&*open(&folder, path, rest), &[item]).unwrap();
         assert_eq!(read(&folder, path), after);
+        // It may have been someone else's.
+        assert_eq!(fs::read_to_string(folder.path().join(format!("{path}.cut"))).unwrap_or_default(), cut);
     };
-    check("a.ndjson", "", "{\"id\":1}\n{\"id\":2,\"na", "2", "{\"id\":1}\n2\n");
-    check("a.ndjson", "", "{\"id\":1}", "2", "{\"id\":1}\n2\n");
-    check("a.csv", "columns = ['a']", "a\n1\n\"half", "[2]", "a\n1\n2\n");
-    check("a.csv", "columns = ['a']", "a", "[2]", "a\n2\n");
-    check("a.txt", "format = 'raw'", "half", "\"whole\"", "half\nwhole\n");
+    check("a.ndjson", "", "{\"id\":1}\n{\"id\":2,\"na", "2", "{\"id\":1}\n2\n", "{\"id\":2,\"na");
+    check("a.ndjson", "", "{\"id\":1}", "2", "{\"id\":1}\n2\n", "");
+    check("a.csv", "columns = ['a']", "a\n1\n\"half", "[2]", "a\n1\n2\n", "\"half");
+    check("a.csv", "columns = ['a']", "a", "[2]", "a\n2\n", "a");
+    check("a.txt", "format = 'raw'", "half", "\"whole\"", "half\nwhole\n", "");
 }
 
 #[test]
@@ -206,6 +208,20 @@ fn a_file_that_was_moved_away_is_made_again() {
     fs::rename(folder.path().join("out.ndjson"), folder.path().join("old")).unwrap();
     write(&*sink, &["2"]).unwrap();
     assert_eq!((read(&folder, "old"), read(&folder, "out.ndjson")), ("1\n".to_owned(), "2\n".to_owned()));
+}
+
+#[test]
+fn a_device_takes_what_it_is_given() {
+    let text = "file = { path = '/dev/null', rotate = { size = '1B' } }";
+    let settings = FileSettings { options: Arc::new(read_text(text, Options::read).unwrap()) };
+    let sink = settings.open(sink_context("out", Clock::system())).unwrap();
+    write(&*sink, &["1"]).unwrap();
+    write(&*sink, &["2"]).unwrap();
+    let text = "file = '/dev/full'";
+    let settings = FileSettings { options: Arc::new(read_text(text, Options::read).unwrap()) };
+    let sink = settings.open(sink_context("out", Clock::system())).unwrap();
+    let Err(WriteFault::Batch(fault)) = write(&*sink, &["1"]) else { panic!("not the batch") };
+    assert_eq!(fault.message, "cannot append to `/dev/full`: No space left on device (os error 28)");
 }
 
 #[test]

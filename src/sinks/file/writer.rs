@@ -132,9 +132,12 @@ impl Writer {
         if self.inspected.contains(path) {
             return Ok(());
         }
-        let cut = appender.repair(&self.options.form)?;
-        if cut > 0 {
-            log::warn!(file:% = path.display(), bytes = cut; "cut off an item that a crash had left half written");
+        let cut = appender.repair(path, &self.options.form)?;
+        if let Some(kept) = cut {
+            log::warn!(
+                file:% = path.display(), kept:% = kept.display();
+                "cut off what a crash had left half written"
+            );
         }
         if let Form::Csv(columns) = &self.options.form
             && appender.length() > 0
@@ -151,19 +154,21 @@ impl Writer {
     }
 
     fn is_due(&self, appender: &Appender, more: usize) -> io::Result<bool> {
-        let begun = Timestamp::try_from(appender.begun()?).map_err(io::Error::other)?;
-        let age = Duration::try_from(self.clock.timestamp().duration_since(begun)).unwrap_or_default();
-        Ok(self.options.rotation.is_due(appender.length(), age, more as u64))
+        let age = || {
+            let begun = Timestamp::try_from(appender.begun()?).map_err(io::Error::other)?;
+            Ok(Duration::try_from(self.clock.timestamp().duration_since(begun)).unwrap_or_default())
+        };
+        Ok(appender.is_regular() && self.options.rotation.is_due(appender.length(), more as u64, age)?)
     }
 
     /// Puts the file away, and begins a new one in its place.
     fn rotate(&mut self, path: &Path, appender: &mut Appender) -> io::Result<()> {
         let away = put_away(path, self.clock.timestamp())?;
         log::info!(file:% = path.display(), put_away:% = away.display(); "began a new file");
+        *appender = open_and_hold(path, &self.options)?;
         if let Some(tidier) = &self.tidier {
             tidier.tidy(path);
         }
-        *appender = open_and_hold(path, &self.options)?;
         Ok(())
     }
 }
