@@ -3,10 +3,11 @@
 use futures_rustls::rustls::ServerConfig;
 use rcgen::date_time_ymd;
 
+use crate::check;
 use crate::support::authority::{Authority, self_signed};
 use crate::support::check_each;
+use crate::support::ending::Ends;
 use crate::support::server::{Server, json};
-use crate::{Ends, check};
 
 #[test]
 fn nothing_is_sent_to_a_server_whose_certificate_is_not_good() {

@@ -4,9 +4,10 @@ use std::io;
 use std::thread;
 use std::time::Duration;
 
+use crate::check;
 use crate::support::check_each;
+use crate::support::ending::Ends;
 use crate::support::server::{BlackHole, Connection, Seen, Server, closed_port, pour, reply};
-use crate::{Ends, check};
 
 fn get(url: &str, options: &str) -> String {
     format!(

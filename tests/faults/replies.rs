@@ -9,11 +9,12 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use jiff::fmt::rfc2822::DateTimePrinter;
 
+use crate::check;
 use crate::support::check_each;
+use crate::support::ending::Ends;
 use crate::support::gatherd::{IDLE, Workplace, idle_memory};
 use crate::support::server::{Server, json, pour, reply};
 use crate::support::wait_until;
-use crate::{Ends, check};
 
 /// Larger than any reply here.
 const PLENTY: &str = ", max_body = \"1MiB\"";
