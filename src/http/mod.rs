@@ -6,10 +6,12 @@
 
 mod admission;
 mod auth;
+mod body;
 mod client;
 mod connector;
 mod content;
 mod decode;
+mod endpoint;
 mod failure;
 mod io;
 mod meter;
@@ -28,8 +30,9 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
-pub use client::{Clients, Endpoint};
+pub use client::Clients;
 pub use content::{ReadAs, is_json, value_of};
+pub use endpoint::Endpoint;
 pub use failure::{attempt, shown};
 pub use meter::{Grow, Meter};
 pub use request::{Request, Response, host_of};

@@ -6,7 +6,7 @@ use http::header::CONTENT_TYPE;
 use surf::http::Method;
 use url::{Url, form_urlencoded};
 
-use super::client::Endpoint;
+use super::endpoint::Endpoint;
 use super::request::Request;
 use super::settings::read_headers;
 use crate::expr::{Encoding, Filter, FilterError, Scope, Template};

@@ -1,0 +1,125 @@
+//! A client as one component uses it.
+
+use std::sync::Arc;
+
+use http::HeaderValue;
+use http::header::{ACCEPT, USER_AGENT};
+use url::Url;
+
+use super::Meter;
+use super::body::BodyReader;
+use super::client::Client;
+use super::failure::Failure;
+use super::redirect::FinalUrl;
+use super::request::{Request, Response};
+use super::route::Route;
+use super::transport::{Exchange, Head};
+use super::trust::Pair;
+use crate::model::{Fault, FaultKind, Text};
+
+/// A client as one component uses it. A clone shares it.
+#[derive(Clone)]
+pub struct Endpoint {
+    pub(super) client: Arc<Client>,
+    pub(super) route: Arc<Route>,
+    /// The host that every request goes to, if the URL's template alone says so.
+    pub(super) host: Option<Text>,
+}
+
+impl Endpoint {
+    /// The host that every request goes to, if the URL's template alone says so.
+    pub fn host(&self) -> Option<&Text> {
+        self.host.as_ref()
+    }
+
+    /// Reads a rendered URL. One without a host is appended to the client's base. The error says what is wrong.
+    pub fn url(&self, text: &str) -> Result<Url, String> {
+        let url = match (Url::parse(text), &self.client.settings.base) {
+            (Ok(url), _) => url,
+            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(base, text)?,
+            (Err(url::ParseError::RelativeUrlWithoutBase), None) => {
+                return Err(format!("`{}` names no host, and there is no `base` for it", masked(text)));
+            }
+            (Err(error), _) => return Err(format!("`{}` is not a URL: {error}", masked(text))),
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("`{}` does not begin with http:// or https://", masked(text)));
+        }
+        Ok(url)
+    }
+
+    /// Sends a request and reads the reply, whatever its status. Answers at once with
+    /// [`crate::model::Verdict::NotBefore`] if the client's rate or the host's slots are used up.
+    pub async fn send(&self, request: Request, meter: &Meter) -> Result<Response, Fault> {
+        let clock = &self.client.clock;
+        let started = clock.instant();
+        let (method, url) = (request.method, request.url.clone());
+        let Some(pair) = Pair::of(&url) else {
+            return Err(Failure::reject(FaultKind::Request, "it names no host").of(method, &url));
+        };
+        let _permit = self.client.admission.admit(&pair, started)?;
+        let limit = self.route.limits.whole;
+        let late = || Failure::timeout("the reply was not whole", limit);
+
+        let sent = clock.timeout(limit, self.head(request)).await;
+        let mut response = sent.unwrap_or_else(|| Err(late())).map_err(|failure| failure.of(method, &url))?;
+        let fetched_at = clock.timestamp();
+        let body = response.take_body();
+        let mut response: surf::http::Response = response.into();
+        let head: Head = response.ext_mut().remove().expect("every response comes from the transport, which sets it");
+        let FinalUrl(last_url) = response.ext_mut().remove().expect("the redirects' middleware sets it");
+
+        let body = BodyReader { limits: &self.route.limits, clock, meter }.read(body, &head, started + limit).await;
+        Ok(Response {
+            url: last_url,
+            status: head.status,
+            headers: head.headers,
+            fetched_at,
+            elapsed: clock.instant() - started,
+            body: body.map_err(|failure| failure.of(method, &url)),
+        })
+    }
+
+    /// Sends a request through surf, up to the end of the reply's head.
+    async fn head(&self, request: Request) -> Result<surf::Response, Failure> {
+        let Request { method, url, mut headers, body, keeps_body } = request;
+        if self.is_own(&url) {
+            for (name, value) in &self.client.settings.headers {
+                headers.entry(name).or_insert_with(|| value.clone());
+            }
+        }
+        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+        headers.entry(USER_AGENT).or_insert_with(|| self.client.user_agent.clone());
+        let route = self.route.clone();
+        let exchange = Exchange { route, method, headers: Arc::new(headers), body, keeps_body, strayed: false };
+        self.client.surf.send(exchange.request_to(url)).await.map_err(Failure::from_surf)
+    }
+
+    /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,
+    /// if it has none, to the host that the component's author wrote.
+    fn is_own(&self, url: &Url) -> bool {
+        match &self.client.settings.base {
+            Some(base) => base.origin() == url.origin(),
+            None => Pair::of(url).is_some_and(|pair| self.route.written.contains(&pair)),
+        }
+    }
+}
+
+/// The client's base with a path or query behind it. A path always stays below the base's own.
+fn appended(base: &Url, text: &str) -> Result<Url, String> {
+    let mut joined = base.as_str().trim_end_matches('/').to_owned();
+    if !text.is_empty() && !text.starts_with(['/', '?', '#']) {
+        joined.push('/');
+    }
+    joined.push_str(text);
+    Url::parse(&joined).map_err(|error| format!("`{}` cannot be appended to `{base}`: {error}", masked(text)))
+}
+
+/// A text that is no URL, without the parts that may hold a secret.
+fn masked(text: &str) -> String {
+    let end = text.find(['?', '#']).unwrap_or(text.len());
+    match text[..end].rsplit_once('@') {
+        Some((_, after)) => format!("…@{after}"),
+        None => text[..end].to_owned(),
+    }
+}
