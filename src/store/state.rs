@@ -1,7 +1,5 @@
 //! The rows of positions, seen keys and last values.
 
-use std::borrow::Cow;
-
 use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
 use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
@@ -49,17 +47,16 @@ pub(super) fn position(
     ]) {
         let read = |row: &Row<'_>| {
             read_whole(table, row, |row| {
-                let text = row.get_ref("position")?.as_str().map(str::as_bytes)?;
-                Ok(payload::decode(text).map(|value| (row.get("turn"), value)))
+                let turn: i64 = row.get("turn")?;
+                let position = payload::decode(row.get_ref("position")?.as_str()?.as_bytes());
+                Ok(position.map(|position| (turn, position)))
             })
         };
         match connection.prepare_cached(sql)?.query_row([pipeline, component], read).optional()? {
-            Some(Some((turn, value))) => {
-                let turn: i64 = turn?;
-                if found.value.as_ref().is_none_or(|(newest, _)| turn > *newest) {
-                    found.value = Some((turn, value));
-                }
+            Some(Some(newer)) if found.value.as_ref().is_none_or(|(turn, _)| newer.0 > *turn) => {
+                found.value = Some(newer);
             }
+            Some(Some(_)) => {}
             Some(None) => found.damaged += 1,
             None => {}
         }
@@ -141,21 +138,23 @@ pub(super) fn put_last(
 
 /// A key as it is stored: text as it is, or its SHA-256 if it is long. The two cannot be mistaken for each other,
 /// since SQLite holds text and blobs apart.
-struct Key<'a>(Cow<'a, [u8]>, bool);
+enum Key<'a> {
+    Text(&'a str),
+    Digest(ring::digest::Digest),
+}
 
 impl<'a> Key<'a> {
     const LONGEST_TEXT: usize = 64;
 
     fn of(key: &'a str) -> Self {
-        if key.len() <= Self::LONGEST_TEXT {
-            Self(Cow::Borrowed(key.as_bytes()), true)
-        } else {
-            Self(Cow::Owned(digest(&SHA256, key.as_bytes()).as_ref().to_vec()), false)
-        }
+        if key.len() <= Self::LONGEST_TEXT { Key::Text(key) } else { Key::Digest(digest(&SHA256, key.as_bytes())) }
     }
 
     fn as_sql(&self) -> ValueRef<'_> {
-        if self.1 { ValueRef::Text(&self.0) } else { ValueRef::Blob(&self.0) }
+        match self {
+            Key::Text(text) => ValueRef::from(*text),
+            Key::Digest(digest) => ValueRef::Blob(digest.as_ref()),
+        }
     }
 
     fn bound(&self) -> ToSqlOutput<'_> {

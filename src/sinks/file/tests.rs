@@ -208,6 +208,11 @@ fn a_file_that_was_moved_away_is_made_again() {
     fs::rename(folder.path().join("out.ndjson"), folder.path().join("old")).unwrap();
     write(&*sink, &["2"]).unwrap();
     assert_eq!((read(&folder, "old"), read(&folder, "out.ndjson")), ("1\n".to_owned(), "2\n".to_owned()));
+    // One that someone else puts there is looked at like any other.
+    fs::remove_file(folder.path().join("out.ndjson")).unwrap();
+    fs::write(folder.path().join("out.ndjson"), "{\"hal").unwrap();
+    write(&*sink, &["3"]).unwrap();
+    assert_eq!(read(&folder, "out.ndjson"), "3\n");
 }
 
 #[test]

@@ -91,10 +91,12 @@ impl Writer {
 
     /// The open file, held against others.
     fn take(&mut self, path: &Path) -> io::Result<Appender> {
-        if let Some(mut appender) = self.open.shift_remove(path)
-            && appender.hold(path)?
-        {
-            return Ok(appender);
+        if let Some(mut appender) = self.open.shift_remove(path) {
+            if appender.hold(path)? {
+                return Ok(appender);
+            }
+            // It was moved away, and another may be in its place.
+            self.inspected.remove(path);
         }
         open_and_hold(path, &self.options)
     }
