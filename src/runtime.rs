@@ -3,6 +3,7 @@
 //! async-std is discontinued upstream; everything else in gatherd speaks to this module, so that another
 //! executor can take its place by changing one file.
 
+mod alarms;
 mod group_thread;
 
 use std::any::Any;
@@ -32,7 +33,8 @@ pub fn set_threads(threads: usize) {
 
 /// Runs a future on the calling thread until it is done, while tasks turn on the executor's threads.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
-    async_std::task::block_on(future)
+    // async-std's own would let the calling thread wait for sockets too, and wake the executor's thread for each event.
+    futures_lite::future::block_on(future)
 }
 
 /// A running task. Dropping it lets the task go on; see [`Task::join`] and [`Task::cancel`].
@@ -156,7 +158,7 @@ impl Clock {
 
     pub async fn sleep_until(&self, when: Instant) {
         match &self.turned {
-            None => async_std::task::sleep(when.saturating_duration_since(Instant::now())).await,
+            None => alarms::Sleep::until(when).await,
             Some(turned) => {
                 let at = when.saturating_duration_since(lock(turned).start);
                 HandTurnedSleep { turned: turned.clone(), at, number: None }.await;
