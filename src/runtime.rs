@@ -5,6 +5,7 @@
 
 mod alarms;
 mod group_thread;
+mod tcp;
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,9 +19,10 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
-pub use async_std::net::{TcpListener, TcpStream, ToSocketAddrs};
+pub use async_std::net::ToSocketAddrs;
 pub use async_std::os::unix::net::{UnixListener, UnixStream};
 pub use group_thread::{GroupThread, GroupWork};
+pub use tcp::{TcpListener, TcpStream};
 
 /// Sets the number of executor threads. Only the first call before the first task has an effect.
 pub fn set_threads(threads: usize) {
