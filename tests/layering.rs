@@ -66,8 +66,12 @@ const TABLE: &[(&str, &[&str])] = &[
 ];
 
 /// Crates that only one module may name.
-const OWNED_CRATES: &[(&str, &str)] =
-    &[("async_std", "runtime"), ("async_global_executor", "runtime"), ("async_signal", "runtime")];
+const OWNED_CRATES: &[(&str, &str)] = &[
+    ("async_std", "runtime"),
+    ("async_global_executor", "runtime"),
+    ("async_io", "runtime"),
+    ("async_signal", "runtime"),
+];
 
 /// Modules whose parts are components, which never import each other.
 const COMPONENTS: &[&str] = &["sources", "steps", "sinks", "queues"];
