@@ -110,3 +110,22 @@ fn describe_kind<S: ?Sized, C>(
         beside,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<S: ?Sized>(kinds: &[Kind<S>]) {
+        for kind in kinds {
+            let described = describe(kind.read);
+            assert!(described.value.is_some(), "`{}` gives up on placeholders", kind.name);
+        }
+    }
+
+    /// What stands beside them, and its defaults, hang on their settings.
+    #[test]
+    fn every_step_and_sink_can_be_described() {
+        check(crate::steps::KINDS);
+        check(crate::sinks::KINDS);
+    }
+}

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::record::{Inner, Record, merge};
-use super::section::Section;
+use super::section::{Content, Section};
 use super::suggestion;
 use super::tree::{Data, Node, Table};
 use super::{Fill, Mistake, Place, Reading, Rule, SourceFile, parse};
@@ -37,7 +37,7 @@ impl Reading {
     /// Runs `read` over a table. Keys that it does not know are reported.
     pub fn read<T>(&self, unread: Unread<'_>, vars: &Vars, read: impl Fn(&mut Section<'_>) -> Option<T>) -> Read<T> {
         let Unread { name, place, node, beside, keys_beside } = unread;
-        let mut section = Section::new(self, vars, name, place.clone(), node, beside);
+        let mut section = Section::new(self, vars, name, place.clone(), Content::of(node), beside);
         let value = read(&mut section);
         let short = section.short();
         let mut records = section.into_records();
@@ -60,7 +60,7 @@ impl Reading {
         vars: &Vars,
         read: impl FnOnce(&mut Section<'_>) -> T,
     ) -> (T, Vec<Record>) {
-        let mut section = Section::of_table(self, vars, name, place.clone(), table);
+        let mut section = Section::new(self, vars, name, place.clone(), Content::Table(table), None);
         let value = read(&mut section);
         let records = section.into_records();
         for record in &records {
@@ -108,7 +108,7 @@ impl Reading {
 pub fn describe<T>(read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> Read<T> {
     let reading = Reading::describing();
     let vars = Vars::default();
-    let mut section = Section::described(&reading, &vars);
+    let mut section = Section::of_nothing(&reading, &vars);
     let value = read(&mut section);
     Read { value, short: section.short(), records: section.into_records() }
 }

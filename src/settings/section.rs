@@ -24,7 +24,7 @@ pub struct Section<'a> {
     vars: &'a Vars,
     /// What the author calls it, such as `get`.
     name: String,
-    /// Where a mistake about the section as a whole is shown. Nothing while describing.
+    /// Where a mistake about the section as a whole is shown, if it stands anywhere.
     place: Option<Place>,
     content: Content<'a>,
     /// What stands beside the component key.
@@ -34,13 +34,22 @@ pub struct Section<'a> {
     records: Vec<Record>,
 }
 
+/// What is written in a section.
 #[derive(Clone, Copy)]
-enum Content<'a> {
-    /// There is none: the settings are only described.
-    Described,
+pub(super) enum Content<'a> {
+    Nothing,
     Table(&'a Table),
     /// Not a table: the value of the one obvious setting, if the reader has one.
     Short(&'a Node),
+}
+
+impl<'a> Content<'a> {
+    pub(super) fn of(node: &'a Node) -> Self {
+        match &node.data {
+            Data::Table(table) => Content::Table(table),
+            _ => Content::Short(node),
+        }
+    }
 }
 
 impl<'a> Section<'a> {
@@ -49,51 +58,17 @@ impl<'a> Section<'a> {
         vars: &'a Vars,
         name: &str,
         place: Place,
-        node: &'a Node,
+        content: Content<'a>,
         beside: Option<&'a Table>,
     ) -> Self {
-        let content = match &node.data {
-            Data::Table(table) => Content::Table(table),
-            _ => Content::Short(node),
-        };
-        Self {
-            reading,
-            vars,
-            name: name.to_owned(),
-            place: Some(place),
-            content,
-            beside,
-            short: None,
-            records: Vec::new(),
-        }
+        let (name, place) = (name.to_owned(), Some(place));
+        Self { name, place, content, beside, ..Self::of_nothing(reading, vars) }
     }
 
-    pub(super) fn of_table(reading: &'a Reading, vars: &'a Vars, name: &str, place: Place, table: &'a Table) -> Self {
-        let content = Content::Table(table);
-        Self {
-            reading,
-            vars,
-            name: name.to_owned(),
-            place: Some(place),
-            content,
-            beside: None,
-            short: None,
-            records: Vec::new(),
-        }
-    }
-
-    pub(super) fn described(reading: &'a Reading, vars: &'a Vars) -> Self {
-        let name = String::new();
-        Self {
-            reading,
-            vars,
-            name,
-            place: None,
-            content: Content::Described,
-            beside: None,
-            short: None,
-            records: Vec::new(),
-        }
+    /// A section in which nothing is written.
+    pub(super) fn of_nothing(reading: &'a Reading, vars: &'a Vars) -> Self {
+        let (name, content, records) = (String::new(), Content::Nothing, Vec::new());
+        Self { reading, vars, name, place: None, content, beside: None, short: None, records }
     }
 
     /// The setting that may stand in place of the table.
@@ -208,7 +183,7 @@ impl<'a> Section<'a> {
 
     /// Whether `key` is written there, in whatever form. Does not count as asking for it.
     pub fn has(&self, key: &str) -> bool {
-        self.node(key).is_some()
+        self.inside(key).is_some()
     }
 
     /// Reports a mistake at the value of `key`, or at the table if the key is not there. `headers.X-Key` is the value
@@ -268,18 +243,21 @@ impl<'a> Section<'a> {
     }
 
     fn own_node(&self, key: &str) -> Option<&'a Node> {
-        let inside = match self.content {
-            Content::Described => None,
-            Content::Table(table) => table.get(key),
-            Content::Short(node) => (self.short == Some(key)).then_some(node),
-        };
-        inside.or_else(|| self.beside.and_then(|table| table.get(key)))
+        self.inside(key).or_else(|| self.beside.and_then(|table| table.get(key)))
     }
 
-    fn own_table(&mut self) -> Option<&'a Table> {
+    fn inside(&self, key: &str) -> Option<&'a Node> {
+        match self.content {
+            Content::Nothing => None,
+            Content::Table(table) => table.get(key),
+            Content::Short(node) => (self.short == Some(key)).then_some(node),
+        }
+    }
+
+    fn own_table(&self) -> Option<&'a Table> {
         match self.content {
             Content::Table(table) => Some(table),
-            Content::Described | Content::Short(_) => None,
+            Content::Nothing | Content::Short(_) => None,
         }
     }
 
@@ -296,11 +274,7 @@ impl<'a> Section<'a> {
         about: &'static str,
         presence: Presence,
     ) -> Option<&'a Node> {
-        let found = match self.content {
-            Content::Described => None,
-            Content::Table(table) => table.get(key),
-            Content::Short(node) => (self.short == Some(key)).then_some(node),
-        };
+        let found = self.inside(key);
         // That the table itself is missing is reported in the end.
         let is_no_table = self.short.is_none() && matches!(self.content, Content::Short(_));
         if found.is_none() && presence == Presence::Required && !self.reading.is_describing() && !is_no_table {

@@ -1,6 +1,6 @@
 //! Reading tables inside of a table.
 
-use super::{Presence, Section, record};
+use super::{Content, Presence, Section, record};
 use crate::settings::expanded;
 use crate::settings::record::{Inner, Record};
 use crate::settings::setting::Wrong;
@@ -17,7 +17,7 @@ impl Section<'_> {
         let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
         let (value, inner) = match found {
             Some(node) => self.read_inner(key, node, read),
-            None if self.reading.is_describing() => self.describe_inner(read),
+            None if self.reading.is_describing() => self.read_nothing(read),
             None => return None,
         };
         self.last_record().inner = Inner::Table(inner);
@@ -34,7 +34,7 @@ impl Section<'_> {
         let found = self.find(key, "a table".to_owned(), about, Presence::Optional);
         let (value, inner) = match found {
             Some(node) => self.read_inner(key, node, read),
-            None => self.describe_inner(read),
+            None => self.read_nothing(read),
         };
         self.last_record().presence = Presence::Default(expanded(&inner).on_one_line());
         self.last_record().inner = Inner::Table(inner);
@@ -73,13 +73,13 @@ impl Section<'_> {
         node: &Node,
         read: impl FnOnce(&mut Section<'_>) -> Option<T>,
     ) -> (Option<T>, Vec<Record>) {
-        let mut inner = Section::new(self.reading, self.vars, key, node.place.clone(), node, None);
+        let mut inner = Section::new(self.reading, self.vars, key, node.place.clone(), Content::of(node), None);
         let value = read(&mut inner);
         (value, inner.into_records())
     }
 
-    fn describe_inner<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<Record>) {
-        let mut inner = Section::described(self.reading, self.vars);
+    fn read_nothing<T>(&self, read: impl FnOnce(&mut Section<'_>) -> Option<T>) -> (Option<T>, Vec<Record>) {
+        let mut inner = Section::of_nothing(self.reading, self.vars);
         let value = read(&mut inner);
         (value, inner.into_records())
     }
@@ -99,7 +99,7 @@ impl Section<'_> {
                 return Vec::new();
             }
             None if self.reading.is_describing() => {
-                let (value, inner) = self.describe_inner(&mut read);
+                let (value, inner) = self.read_nothing(&mut read);
                 (vec![value], vec![inner])
             }
             None => return Vec::new(),

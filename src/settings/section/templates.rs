@@ -76,7 +76,7 @@ impl Section<'_> {
                 return Ok(String::new());
             };
             let found = self.reading.fill.look_up(&name);
-            if found.is_none() {
+            if found.is_none() && !missing.contains(&name) {
                 missing.push(name);
             }
             // A word that passes in most places, so that nothing else is reported of a value that is not known.
