@@ -18,11 +18,9 @@ pub(super) struct Pair {
 
 impl Pair {
     pub(super) fn of(url: &Url) -> Option<Self> {
-        let host = match url.host()? {
-            Host::Domain(name) => name.trim_end_matches('.').to_ascii_lowercase(),
-            Host::Ipv4(address) => address.to_string(),
-            Host::Ipv6(address) => address.to_string(),
-        };
+        // Addresses stand in a URL as they are written here, but for the brackets.
+        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
+        let host = host.trim_end_matches('.').to_ascii_lowercase();
         Some(Self { host, port: url.port_or_known_default()? })
     }
 }
