@@ -234,25 +234,25 @@ fn every_page_of_a_documentation_is_fetched_once_and_whole() {
     let Some(nginx) = Nginx::serve(DOCUMENTATION) else { return };
     let files = files_below(pages);
     assert!(files.len() > 500, "{}", files.len());
-    let workplace = Workplace::new(&format!(
+    let workplace = Workplace::new(
         r#"
         [service]
         allow = ["127.0.0.1"]
 
         [pipeline.whole]
-        from  = {{ lines = "urls.txt" }}
-        steps = [{{ get = {{ url = "{{.}}", as = "bytes" }} }}, {{ set = {{ path = 'labels.url | split("/")[3:] | join("/")' }} }}]
+        from  = { lines = "urls.txt" }
+        steps = [{ get = { url = "{.}", as = "bytes" } }, { set = { path = 'labels.url | split("/")[3:] | join("/")' } }]
         to    = ["pages"]
 
         [sink.pages]
-        file = {{ path = "pages/{{labels.path}}", format = "raw", separator = "" }}
+        file = { path = "pages/{labels.path}", format = "raw", separator = "" }
 
         [pipeline.read]
-        from  = {{ lines = "urls.txt" }}
-        steps = [{{ get = "{{.}}" }}, {{ map = '{{url: labels.url, status: labels.status, text: (if type == "string" then length else null end)}}' }}]
-        to    = [{{ file = "read.ndjson" }}]
-        "#
-    ));
+        from  = { lines = "urls.txt" }
+        steps = [{ get = "{.}" }, { map = '{url: labels.url, status: labels.status, text: (if type == "string" then length else null end)}' }]
+        to    = [{ file = "read.ndjson" }]
+        "#,
+    );
     let url = |path: &String| format!("http://{}/{path}", nginx.address);
     workplace.write("urls.txt", files.keys().map(|path| url(path) + "\n").collect::<String>());
     let ended = workplace.run_once();

@@ -170,9 +170,12 @@ impl Charge {
             }
             {
                 let mut growing = budget.growing();
-                let first = growing.waiting.keys().next() == Some(&self.order);
-                let free = growing.beyond.is_none_or(|(order, _)| order == self.order);
-                if first && free {
+                let may_grow = match growing.beyond {
+                    // The others wait for what it holds: it has to get to its end, even if an earlier one waits.
+                    Some((order, _)) => order == self.order,
+                    None => growing.waiting.keys().next() == Some(&self.order),
+                };
+                if may_grow {
                     let held = growing.beyond.map_or(0, |(_, held)| held);
                     growing.beyond = Some((self.order, held + bytes));
                     self.beyond += bytes;
@@ -303,6 +306,19 @@ mod tests {
         assert!(is_pending(&mut late_waits) && is_pending(&mut early_waits));
         drop(beyond);
         assert!(is_pending(&mut late_waits));
+        runtime::block_on(early_waits);
+    }
+
+    #[test]
+    fn the_one_beyond_the_budget_grows_on_while_an_earlier_one_waits() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let (mut early, mut late) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
+        runtime::block_on(late.grow(10));
+        let mut early_waits = Box::pin(early.grow(10));
+        assert!(is_pending(&mut early_waits));
+        runtime::block_on(late.grow(10));
+        drop(late);
         runtime::block_on(early_waits);
     }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::support::comes_true_within;
 use crate::support::gatherd::{IDLE, Workplace, idle_memory};
+use crate::support::server::{Server, json};
 
 const ITEMS: u64 = 1_000_000;
 
@@ -54,4 +55,29 @@ fn a_million_items_pass_through_a_budget_of_64_mib() {
     ids.sort_unstable();
     ids.dedup();
     assert_eq!((ids.len() as u64, ids[0]), (ITEMS, 1));
+}
+
+/// Each of the replies is larger than the budget once it is a value, and all are asked for at once.
+#[test]
+fn replies_larger_than_the_budget_wait_for_each_other_and_all_arrive() {
+    const REPLIES: usize = 4;
+    const OBJECTS: usize = 50_000;
+    let objects: Vec<String> = (0..OBJECTS).map(|id| format!(r#"{{"id":{id},"text":"{}"}}"#, "x".repeat(50))).collect();
+    let reply = json(&format!("[{}]", objects.join(",")));
+    let server = Server::saying(reply);
+    let workplace = Workplace::new(&format!(
+        r#"
+        [service]
+        memory = "16MiB"
+
+        [pipeline.large]
+        from  = {{ items = {{ range = [1, {REPLIES}] }} }}
+        steps = [{{ get = {{ url = "{}", timeouts = {{ whole = "10m" }} }} }}, {{ each = ".[]" }}, {{ map = ".id" }}]
+        to    = [{{ file = "out.ndjson" }}]
+        "#,
+        server.url("/{.}")
+    ));
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert_eq!(workplace.read("out.ndjson").lines().count(), REPLIES * OBJECTS);
 }
