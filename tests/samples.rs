@@ -6,7 +6,9 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::io;
+use std::path::PathBuf;
 
 use serde_json::Value;
 use support::check_each;
@@ -106,6 +108,18 @@ fn every_component_has_a_sample_that_does_what_it_says() {
     check_each(&samples, |(name, sample)| {
         let (_, leaves) = SAMPLES.iter().find(|(known, _)| known == name).unwrap();
         check(name, sample, leaves);
+    });
+}
+
+#[test]
+fn every_config_that_we_hand_out_can_be_checked_before_its_variables_are_set() {
+    let folders = ["config", "config/examples"].map(|folder| fs::read_dir(folder).unwrap());
+    let entries = folders.into_iter().flatten().map(|entry| fs::canonicalize(entry.unwrap().path()).unwrap());
+    let configs: Vec<PathBuf> = entries.filter(|path| path.extension().is_some_and(|it| it == "toml")).collect();
+    assert!(!configs.is_empty());
+    check_each(&configs, |config| {
+        let ended = Workplace::new("").gatherd(&["check", "--unset-ok", config.to_str().unwrap()]);
+        assert_eq!(ended.code(), Some(0), "{}: {ended:?}", config.display());
     });
 }
 
