@@ -5,7 +5,7 @@
 //! so some item always gets to its end, and memory stays under the budget plus one item.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -19,7 +19,8 @@ use crate::model::Size;
 pub(super) struct Budget {
     /// What pipelines may hold beyond their own shares, all together.
     common_limit: usize,
-    common_used: AtomicUsize,
+    /// Below zero for a moment, when what is taken and given back at once is counted the other way round.
+    common_used: AtomicIsize,
     /// What each pipeline may hold whatever the others do.
     share_limit: usize,
     freed: Event,
@@ -48,7 +49,10 @@ pub(super) struct Charge {
     /// The order in which the item's ancestor came in.
     order: u64,
     bytes: usize,
+    /// How many of them are beyond the budget.
     beyond: usize,
+    /// What it holds together with other charges.
+    common: Option<Arc<Charge>>,
 }
 
 impl Budget {
@@ -56,7 +60,7 @@ impl Budget {
         let half = memory.bytes() / 2;
         Arc::new(Self {
             common_limit: half,
-            common_used: AtomicUsize::new(0),
+            common_used: AtomicIsize::new(0),
             share_limit: half / pipelines.max(1),
             freed: Event::new(),
             growing: Mutex::default(),
@@ -65,6 +69,10 @@ impl Budget {
 
     pub(super) fn for_pipeline(self: &Arc<Self>) -> Arc<PipelineBudget> {
         Arc::new(PipelineBudget { budget: self.clone(), used: AtomicUsize::new(0) })
+    }
+
+    fn common_used(&self) -> usize {
+        usize::try_from(self.common_used.load(Ordering::Acquire)).unwrap_or(0)
     }
 
     fn growing(&self) -> std::sync::MutexGuard<'_, Growing> {
@@ -87,7 +95,7 @@ impl PipelineBudget {
     /// Counts `bytes` for the item of this order, whether there is room or not.
     pub(super) fn charge(self: &Arc<Self>, order: u64, bytes: usize) -> Charge {
         self.take(bytes);
-        Charge { holder: self.clone(), order, bytes, beyond: 0 }
+        Charge { holder: self.clone(), order, bytes, beyond: 0, common: None }
     }
 
     fn has_room(&self, bytes: usize) -> bool {
@@ -95,19 +103,19 @@ impl PipelineBudget {
         let share = self.budget.share_limit;
         let more_common = (used + bytes).saturating_sub(share.max(used));
         (used < share && used + bytes <= share)
-            || self.budget.common_used.load(Ordering::Acquire) + more_common < self.budget.common_limit
+            || self.budget.common_used() + more_common < self.budget.common_limit
     }
 
     fn take(&self, bytes: usize) {
         let before = self.used.fetch_add(bytes, Ordering::AcqRel);
         let common = self.beyond_share(before + bytes) - self.beyond_share(before);
-        self.budget.common_used.fetch_add(common, Ordering::AcqRel);
+        self.budget.common_used.fetch_add(common.cast_signed(), Ordering::AcqRel);
     }
 
     fn give_back(&self, bytes: usize) {
         let before = self.used.fetch_sub(bytes, Ordering::AcqRel);
         let common = self.beyond_share(before) - self.beyond_share(before - bytes);
-        self.budget.common_used.fetch_sub(common, Ordering::AcqRel);
+        self.budget.common_used.fetch_sub(common.cast_signed(), Ordering::AcqRel);
         self.budget.freed.notify(usize::MAX);
     }
 
@@ -122,6 +130,17 @@ impl Charge {
         self.holder.charge(self.order, bytes)
     }
 
+    /// Another charge for the same bytes: they are given back when the last of them is dropped.
+    pub(super) fn share(&mut self) -> Self {
+        if self.bytes > 0 {
+            let alone = self.also(0);
+            self.common = Some(Arc::new(std::mem::replace(self, alone)));
+        }
+        let mut share = self.also(0);
+        share.common.clone_from(&self.common);
+        share
+    }
+
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
@@ -131,9 +150,23 @@ impl Charge {
         if bytes > self.bytes {
             self.holder.take(bytes - self.bytes);
         } else if bytes < self.bytes {
+            self.stay_beyond(bytes);
             self.holder.give_back(self.bytes - bytes);
         }
         self.bytes = bytes;
+    }
+
+    /// No more than `bytes` are beyond the budget from now on.
+    fn stay_beyond(&mut self, bytes: usize) {
+        let less = self.beyond.saturating_sub(bytes);
+        if less > 0 {
+            self.beyond -= less;
+            let mut growing = self.holder.budget.growing();
+            growing.beyond = growing.beyond.take().and_then(|(order, held)| {
+                let left = held - less;
+                (left > 0).then_some((order, left))
+            });
+        }
     }
 
     /// Takes over what another charge of the same item holds.
@@ -189,14 +222,8 @@ impl Charge {
 
 impl Drop for Charge {
     fn drop(&mut self) {
-        if self.beyond > 0 {
-            let mut growing = self.holder.budget.growing();
-            growing.beyond = growing.beyond.take().and_then(|(order, held)| {
-                let left = held - self.beyond;
-                (left > 0).then_some((order, left))
-            });
-        }
         if self.bytes > 0 || self.beyond > 0 {
+            self.stay_beyond(0);
             self.holder.give_back(self.bytes);
         }
     }
@@ -320,6 +347,31 @@ mod tests {
         runtime::block_on(late.grow(10));
         drop(late);
         runtime::block_on(early_waits);
+    }
+
+    #[test]
+    fn an_item_that_shrinks_leaves_what_is_beyond_the_budget_to_others() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
+        runtime::block_on(first.grow(500));
+        let mut second_waits = Box::pin(second.grow(700));
+        assert!(is_pending(&mut second_waits));
+        first.set(0);
+        runtime::block_on(second_waits);
+    }
+
+    #[test]
+    fn what_several_sinks_hold_counts_once_and_until_the_last_lets_go() {
+        let budget = Budget::new(Size(1000), 1);
+        let pipeline = budget.for_pipeline();
+        let mut charge = pipeline.charge(1, 700);
+        let shares = [charge.share(), charge.share()];
+        assert_eq!(pipeline.used.load(Ordering::Acquire), 700);
+        drop(charge);
+        assert_eq!(pipeline.used.load(Ordering::Acquire), 700);
+        drop(shares);
+        assert_eq!(pipeline.used.load(Ordering::Acquire), 0);
     }
 
     #[test]

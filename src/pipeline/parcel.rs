@@ -32,9 +32,9 @@ impl Parcel {
         self.item = item;
     }
 
-    /// Another parcel with the same item, for one more sink. Its memory is counted once.
-    pub(super) fn share(&self) -> Self {
-        let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.also(0));
+    /// Another parcel with the same item, for one more sink. Its memory is counted once, for as long as any has it.
+    pub(super) fn share(&mut self) -> Self {
+        let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.share());
         Self { item, ack, charge, size: self.size, tries: Tries::default() }
     }
 }

@@ -72,7 +72,7 @@ impl Running {
     }
 
     /// The item reaches every sink that wants it.
-    pub(super) async fn hand_to_sinks(&self, parcel: Parcel) {
+    pub(super) async fn hand_to_sinks(&self, mut parcel: Parcel) {
         let mut wanted = Vec::new();
         for sink in &self.sinks {
             let lets_in = compute(&self.clock, sink.gate(), &parcel.item, |when, item, scope| {
