@@ -12,7 +12,7 @@ use gatherd::component::{
     SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
     TransformScope, WriteFault,
 };
-use gatherd::model::{Fault, FaultKind, Item, Labels, Size, Text, Value};
+use gatherd::model::{Fault, FaultKind, Item, Labels, Size, Text, Value, Verdict};
 use gatherd::pipeline::{Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
@@ -441,6 +441,55 @@ fn a_host_that_hangs_holds_up_only_its_own_items() {
     let (engine, _store) = bench.start();
     wait_until(|| sink.items().len() == 300);
     wait_for(engine.abandon());
+}
+
+#[test]
+fn the_items_of_a_dead_host_are_given_up_in_time_even_if_there_is_no_retry_for_each() {
+    let bench = Bench::new();
+    let (clock, tries) = (bench.clock.clone(), Arc::new(AtomicUsize::new(0)));
+    let (start, counted) = (clock.instant(), tries.clone());
+    let dead = calls(
+        8,
+        |_| "dead",
+        move |_| {
+            counted.fetch_add(1, Ordering::Relaxed);
+            async { Err(Fault::retry(FaultKind::Connect, "cannot get: connection refused")) }
+        },
+    );
+    let ran = bench.pipeline("p", numbers(500), vec![dead], &[]).run();
+    assert_eq!(ran.dead.len(), 500);
+    assert!(ran.dead.iter().all(|letter| letter.fault.message == "cannot get: connection refused"));
+    assert!(clock.instant().duration_since(start) <= Retry::FETCH.within * 2);
+    let tries = tries.load(Ordering::Relaxed);
+    assert!((500..=600).contains(&tries), "ten retries at once, then ten a minute: {tries} tries");
+}
+
+#[test]
+fn a_host_that_names_the_time_of_the_next_try_is_left_in_peace_by_all_items() {
+    let sink = accepts();
+    let bench = Bench::new().sink("out", &sink);
+    let clock = bench.clock.clone();
+    let (start, early) = (clock.instant(), Arc::new(AtomicUsize::new(0)));
+    let opens = start + Duration::from_secs(90);
+    let counted = early.clone();
+    let step = calls(
+        4,
+        |_| "host",
+        move |item| {
+            let is_early = clock.instant() < opens;
+            counted.fetch_add(usize::from(is_early), Ordering::Relaxed);
+            async move {
+                if is_early {
+                    let verdict = Verdict::Retry { not_before: Some(opens) };
+                    return Err(Fault { verdict, ..Fault::retry(FaultKind::Status, "429 Too Many Requests") });
+                }
+                Ok(Outputs::One(item))
+            }
+        },
+    );
+    bench.pipeline("p", numbers(100), vec![step], &["out"]).run();
+    assert_eq!(sink.items().len(), 100);
+    assert_eq!(early.load(Ordering::Relaxed), 1);
 }
 
 #[test]

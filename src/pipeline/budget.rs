@@ -102,8 +102,7 @@ impl PipelineBudget {
         let used = self.used.load(Ordering::Acquire);
         let share = self.budget.share_limit;
         let more_common = (used + bytes).saturating_sub(share.max(used));
-        (used < share && used + bytes <= share)
-            || self.budget.common_used() + more_common < self.budget.common_limit
+        (used < share && used + bytes <= share) || self.budget.common_used() + more_common < self.budget.common_limit
     }
 
     fn take(&self, bytes: usize) {

@@ -5,12 +5,14 @@ use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::parcel::Parcel;
-use crate::model::Text;
+use crate::model::{Fault, Text};
 
 /// Retries to a host are at most this share of its other traffic …
 const RETRY_SHARE: f64 = 0.2;
 /// … but this many a minute are always allowed.
 const RETRY_FLOOR_PER_MINUTE: f64 = 10.0;
+/// The shortest wait for a retry, so that what rounding leaves missing of one never means now.
+const SOONEST: Duration = Duration::from_millis(1);
 /// How many unused retries a busy host can save up.
 const RETRIES_SAVED: f64 = 100.0;
 /// How many hosts without items are remembered, with what they have earned.
@@ -28,6 +30,8 @@ pub(super) struct Hosts {
     held_back: BinaryHeap<Reverse<(Instant, Text)>>,
     /// Items that wait for their next try.
     parked: BinaryHeap<Reverse<Parked>>,
+    /// Items that no retry came for in time.
+    expired: Vec<(Parcel, Fault)>,
     next_number: u64,
     /// All items here, waiting and parked.
     held: usize,
@@ -45,7 +49,10 @@ struct Host {
     is_doubling: bool,
     /// Whether its last call succeeded.
     proven: bool,
+    /// Until when no call is worth it: a rate or a slot is used up on our side.
     not_before: Option<Instant>,
+    /// Until when the host asked to be left in peace.
+    pause_until: Option<Instant>,
     in_turns: bool,
     retries: f64,
     retries_at: Instant,
@@ -56,6 +63,10 @@ struct Parked {
     number: u64,
     host: Text,
     parcel: Parcel,
+    /// When it is given up if its host has no retry for it by then.
+    limit: Option<Instant>,
+    /// Of its last try.
+    fault: Fault,
 }
 
 /// What a worker was handed.
@@ -73,6 +84,7 @@ impl Hosts {
             turns: VecDeque::new(),
             held_back: BinaryHeap::new(),
             parked: BinaryHeap::new(),
+            expired: Vec::new(),
             next_number: 0,
             held: 0,
             limit,
@@ -100,9 +112,9 @@ impl Hosts {
         self.unpark(now);
         for _ in 0..self.turns.len() {
             let name = self.turns.pop_front()?;
-            let host = self.hosts.get_mut(&name)?;
+            let Some(host) = self.hosts.get_mut(&name) else { continue };
             host.in_turns = false;
-            if host.not_before.is_some() || !host.may_call() {
+            if !host.may_call() {
                 // Its turn comes again when its time or a call is over.
                 continue;
             }
@@ -168,11 +180,24 @@ impl Hosts {
         host.waiting.push_front(parcel);
     }
 
-    /// The item is tried again at this time, or later if the host's retries are used up.
-    pub(super) fn park(&mut self, host: Text, parcel: Parcel, until: Instant) {
+    /// The host asks to be left in peace until this time, by all items.
+    pub(super) fn pause(&mut self, name: &Text, until: Instant, now: Instant) {
+        self.held_back.push(Reverse((until, name.clone())));
+        let host = self.host(name, now);
+        host.pause_until = host.pause_until.max(Some(until));
+    }
+
+    /// The item, whose last try ended with `fault`, is tried again at this time, or later if the host's retries are
+    /// used up: until `limit`, then it is [expired](Self::take_expired).
+    pub(super) fn park(&mut self, host: Text, parcel: Parcel, until: Instant, limit: Option<Instant>, fault: Fault) {
         self.held += 1;
         self.next_number += 1;
-        self.parked.push(Reverse(Parked { until, number: self.next_number, host, parcel }));
+        self.parked.push(Reverse(Parked { until, number: self.next_number, host, parcel, limit, fault }));
+    }
+
+    /// The items to give up, because no retry came for them in time, each with the fault of its last try.
+    pub(super) fn take_expired(&mut self) -> Vec<(Parcel, Fault)> {
+        std::mem::take(&mut self.expired)
     }
 
     /// Everything that waits, for an engine that stops.
@@ -192,7 +217,14 @@ impl Hosts {
                     host.waiting.push_front(parked.parcel);
                     self.give_turn(&parked.host);
                 }
-                Err(until) => self.parked.push(Reverse(Parked { until, ..parked })),
+                Err(_) if parked.limit.is_some_and(|limit| limit <= now) => {
+                    self.held -= 1;
+                    self.expired.push((parked.parcel, parked.fault));
+                }
+                Err(until) => {
+                    let until = parked.limit.map_or(until, |limit| limit.min(until));
+                    self.parked.push(Reverse(Parked { until, ..parked }));
+                }
             }
         }
         while self.held_back.peek().is_some_and(|Reverse((until, _))| *until <= now) {
@@ -200,13 +232,14 @@ impl Hosts {
             let host = self.host(&name, now);
             // A later time may have come in the meantime; it has an entry of its own.
             host.not_before = host.not_before.filter(|time| *time > now);
+            host.pause_until = host.pause_until.filter(|time| *time > now);
             self.give_turn(&name);
         }
     }
 
     fn give_turn(&mut self, name: &Text) {
         let Some(host) = self.hosts.get_mut(name) else { return };
-        let ready = !host.waiting.is_empty() && host.may_call() && host.not_before.is_none();
+        let ready = !host.waiting.is_empty() && host.may_call();
         if ready && !host.in_turns {
             host.in_turns = true;
             self.turns.push_back(name.clone());
@@ -221,6 +254,7 @@ impl Hosts {
             is_doubling: true,
             proven: false,
             not_before: None,
+            pause_until: None,
             in_turns: false,
             retries: RETRY_FLOOR_PER_MINUTE,
             retries_at: now,
@@ -230,11 +264,15 @@ impl Hosts {
 
 impl Host {
     fn may_call(&self) -> bool {
-        self.calls < self.allowed as usize
+        self.calls < self.allowed as usize && !self.is_held_back()
+    }
+
+    fn is_held_back(&self) -> bool {
+        self.not_before.is_some() || self.pause_until.is_some()
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.calls == 0 && self.not_before.is_none()
+        self.waiting.is_empty() && self.calls == 0 && !self.is_held_back()
     }
 
     /// Spends one retry, or answers when there will be one to spend.
@@ -248,7 +286,8 @@ impl Host {
             self.retries -= 1.0;
             return Ok(());
         }
-        Err(now + Duration::from_secs_f64((1.0 - self.retries) * 60.0 / RETRY_FLOOR_PER_MINUTE))
+        let missing = Duration::from_secs_f64((1.0 - self.retries) * 60.0 / RETRY_FLOOR_PER_MINUTE);
+        Err(now + missing.max(SOONEST))
     }
 }
 

@@ -14,7 +14,7 @@ use super::hosts::{Hosts, Job};
 use super::parcel::Parcel;
 use super::running::Running;
 use crate::component::{Fetch, Meter, Outputs, Retry};
-use crate::model::{FaultKind, Text, Verdict};
+use crate::model::{Fault, FaultKind, Text, Verdict};
 use crate::runtime;
 
 /// How many items the channel before a stage holds.
@@ -110,6 +110,9 @@ impl Stage {
             hosts.add(&self.host_of(&parcel), parcel, now);
         }
         let mut job = hosts.take(now);
+        for (parcel, fault) in hosts.take_expired() {
+            pipeline.give_up(parcel, &pipeline.steps[self.step].id, &fault);
+        }
         // Everything at hand waits for its host: look further for items of others.
         while job.is_none()
             && let Ok(parcel) = self.output.try_recv()
@@ -190,7 +193,7 @@ impl Stage {
                         pipeline.pass_on(parcel, outputs, self.step).await;
                         break;
                     }
-                    Called::Again { parcel: again, when, .. } => {
+                    Called::Later { parcel: again, when } | Called::Again { parcel: again, when, .. } => {
                         if !pipeline.life.sleep_until(&pipeline.clock, when).await {
                             break;
                         }
@@ -244,14 +247,29 @@ impl Stage {
                 self.changed.notify(1);
                 pipeline.pass_on(parcel, outputs, self.step).await;
             }
-            Called::Again { parcel, when, tried: false } => self.hosts().hold_back(&host, parcel, when, now),
-            Called::Again { parcel, when, tried: true } => {
+            Called::Later { parcel, when } => {
+                self.hosts().hold_back(&host, parcel, when, now);
+                // This worker may be busy beside the call: another one shall look after the time.
+                self.changed.notify(1);
+            }
+            Called::Again { parcel, when, limit, fault } => {
                 let mut hosts = self.hosts();
                 hosts.failed(&host, now);
-                hosts.park(host, parcel, when);
+                if limit.is_none() {
+                    hosts.pause(&host, when, now);
+                }
+                hosts.park(host, parcel, when, limit, fault);
+                self.changed.notify(1);
             }
-            Called::Over { answered: true } => self.hosts().succeeded(&host, now),
-            Called::Over { answered: false } => self.hosts().failed(&host, now),
+            Called::Over { answered } => {
+                let mut hosts = self.hosts();
+                if answered {
+                    hosts.succeeded(&host, now);
+                } else {
+                    hosts.failed(&host, now);
+                }
+                self.changed.notify(1);
+            }
         }
     }
 
@@ -272,14 +290,16 @@ impl Stage {
         };
         let step = &pipeline.steps[self.step].id;
         match fault.verdict {
-            Verdict::NotBefore(when) => return Called::Again { parcel, when, tried: false },
+            Verdict::NotBefore(when) => return Called::Later { parcel, when },
             Verdict::Retry { not_before } | Verdict::RetryItem { not_before } => {
                 parcel.tries.tried(now);
                 if let Some(when) = parcel.tries.next(&self.retry, now, not_before) {
                     pipeline.counters.retried(1);
                     log::debug!(pipeline = &*pipeline.name, component = &**step, trace:% = parcel.item.trace(),
                         tries = parcel.tries.count, fault:% = fault; "item will be tried again");
-                    return Called::Again { parcel, when, tried: true };
+                    let limit =
+                        parcel.tries.first.filter(|_| not_before.is_none()).map(|first| first + self.retry.within);
+                    return Called::Again { parcel, when, limit, fault };
                 }
             }
             Verdict::Reject | Verdict::Stop => parcel.tries.tried(now),
@@ -292,11 +312,18 @@ impl Stage {
 /// What came of one call.
 enum Called {
     Done(Outputs, Parcel),
+    /// The host was not called.
+    Later {
+        parcel: Parcel,
+        when: Instant,
+    },
+    /// It failed, and is tried again.
     Again {
         parcel: Parcel,
         when: Instant,
-        /// Whether the host was called at all.
-        tried: bool,
+        /// When it is given up, if the host has no retry to spend on it. None if the host itself named the time.
+        limit: Option<Instant>,
+        fault: Fault,
     },
     /// The item was given up.
     Over {
