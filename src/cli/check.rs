@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::output::counted;
 use super::{EXIT_CONFIG, mistakes, output};
 use crate::assemble;
 use crate::settings::Fill;
@@ -23,11 +24,7 @@ pub(super) fn check(arguments: &CheckArguments) -> ExitCode {
     let loaded = assemble::load(&arguments.paths, Fill::of_process(), arguments.unset_ok);
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };
-    let pipelines = count(assembled.pipelines.len(), "pipeline");
-    let sinks = count(assembled.sinks.len(), "sink");
+    let pipelines = counted(assembled.pipelines.len() as u64, "pipeline", "pipelines");
+    let sinks = counted(assembled.sinks.len() as u64, "sink", "sinks");
     output::print(format!("ok: {pipelines}, {sinks}\n").as_bytes())
-}
-
-fn count(number: usize, noun: &str) -> String {
-    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }

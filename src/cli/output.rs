@@ -21,6 +21,11 @@ pub(super) fn fail(fault: &dyn Display) -> ExitCode {
     ExitCode::FAILURE
 }
 
+/// `1 item`, `2 items`.
+pub(super) fn counted(count: u64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Rows under headings, each column as wide as its widest cell; the last is as long as it likes.
 pub(super) struct Table<const COLUMNS: usize> {
     rows: Vec<[String; COLUMNS]>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::output::counted;
 use crate::daemon::Ending;
 use crate::model::show_duration;
 use crate::pipeline::{Counts, Engine};
@@ -27,13 +28,13 @@ impl Progress {
             return None;
         }
         let bars = MultiProgress::new();
-        let style = ProgressStyle::with_template("{spinner} {prefix:16} {wide_msg} {elapsed}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner());
+        let style = ProgressStyle::with_template("{prefix:16!} {bar:16} {pos}/{len} items, {wide_msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_bar());
         let lines: Vec<ProgressBar> = engine
             .status()
             .iter()
             .map(|pipeline| {
-                let bar = bars.add(ProgressBar::new_spinner().with_style(style.clone()));
+                let bar = bars.add(ProgressBar::new(0).with_style(style.clone()));
                 bar.with_prefix(pipeline.name.to_string())
             })
             .collect();
@@ -44,8 +45,9 @@ impl Progress {
             loop {
                 let elapsed = clock.instant().duration_since(started);
                 for (line, pipeline) in lines.iter().zip(engine.status()) {
+                    line.set_length(pipeline.counts.produced);
+                    line.set_position(pipeline.counts.settled);
                     line.set_message(describe(pipeline.counts, elapsed));
-                    line.tick();
                 }
                 clock.sleep(EVERY).await;
             }
@@ -64,17 +66,17 @@ impl Drop for Progress {
     }
 }
 
+/// What the bar does not say. The time left is for the items that the source has made so far.
 fn describe(counts: Counts, elapsed: Duration) -> String {
     let rate = counts.settled as f64 / elapsed.as_secs_f64().max(0.001);
     let in_flight = counts.produced - counts.settled.min(counts.produced);
-    let mut text =
-        format!("{} of {} done, {rate:.0}/s, {} delivered", counts.settled, counts.produced, counts.delivered);
+    let mut text = format!("{rate:.0}/s");
     if counts.rejected > 0 {
         text.push_str(&format!(", {} failed", counts.rejected));
     }
     if in_flight > 0 && rate > 0.0 {
         let left = Duration::from_secs((in_flight as f64 / rate).ceil() as u64);
-        text.push_str(&format!(", {} left for those in flight", show_duration(left)));
+        text.push_str(&format!(", {} left", show_duration(left)));
     }
     text
 }
@@ -84,14 +86,18 @@ pub(super) fn summarize(ending: &Ending) {
     let mut text = String::new();
     for pipeline in &ending.pipelines {
         let Counts { produced, delivered, filtered, rejected, abandoned, retried, .. } = pipeline.counts;
-        text.push_str(&format!("{}: {produced} items from the source, {delivered} delivered", pipeline.name));
+        let produced = counted(produced, "item", "items");
+        text.push_str(&format!("{}: {produced} from the source, {delivered} delivered", pipeline.name));
         if filtered > 0 {
             let reasons: Vec<_> = pipeline.filtered.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             text.push_str(&format!(", {filtered} filtered ({})", reasons.join(", ")));
         }
-        for (count, what) in [(retried, "retries"), (rejected, "dead letters"), (abandoned, "abandoned")] {
+        let retries = counted(retried, "retry", "retries");
+        let dead_letters = counted(rejected, "dead letter", "dead letters");
+        let abandoned_items = format!("{abandoned} abandoned");
+        for (count, what) in [(retried, retries), (rejected, dead_letters), (abandoned, abandoned_items)] {
             if count > 0 {
-                text.push_str(&format!(", {count} {what}"));
+                text.push_str(&format!(", {what}"));
             }
         }
         if let Some(fault) = &pipeline.fault {

@@ -22,7 +22,7 @@ pub(super) fn write_text(out: &mut impl Write, record: &Record<'_>, journal: boo
         write!(out, " [{trace}]")?;
     }
     write!(out, " {}", OneLine(&record.args().to_string()))?;
-    for (key, value) in fields.0 {
+    for (key, value) in fields.0.into_iter().map(|(key, value)| (key, as_text(value))) {
         let plain = !value.is_empty() && !value.contains(|c: char| c.is_whitespace() || c == '"' || c.is_control());
         if plain {
             write!(out, " {key}={value}")?;
@@ -45,13 +45,13 @@ pub(super) fn write_json(out: &mut impl Write, record: &Record<'_>) -> io::Resul
         line.insert("trace".to_owned(), trace.into());
     }
     line.insert("message".to_owned(), record.args().to_string().into());
-    line.extend(fields.0.into_iter().map(|(key, value)| (key, value.into())));
+    line.extend(fields.0);
     serde_json::to_writer(&mut *out, &line)?;
     writeln!(out)
 }
 
-/// A record's fields as text, in their order.
-struct Fields(Vec<(String, String)>);
+/// A record's fields, in their order: numbers and booleans as such, all else as text.
+struct Fields(Vec<(String, serde_json::Value)>);
 
 impl Fields {
     fn of(record: &Record<'_>) -> Self {
@@ -63,14 +63,26 @@ impl Fields {
     /// The id of the item that the line is about.
     fn take_trace(&mut self) -> Option<String> {
         let place = self.0.iter().position(|(key, _)| key == "trace")?;
-        Some(self.0.remove(place).1)
+        Some(as_text(self.0.remove(place).1))
     }
 }
 
 impl<'kvs> VisitSource<'kvs> for Fields {
     fn visit_pair(&mut self, key: Key<'kvs>, value: Value<'kvs>) -> Result<(), kv::Error> {
-        self.0.push((key.to_string(), value.to_string()));
+        let plain = None
+            .or_else(|| value.to_bool().map(Into::into))
+            .or_else(|| value.to_u64().map(Into::into))
+            .or_else(|| value.to_i64().map(Into::into))
+            .or_else(|| value.to_f64().map(Into::into));
+        self.0.push((key.to_string(), plain.unwrap_or_else(|| value.to_string().into())));
         Ok(())
+    }
+}
+
+fn as_text(value: serde_json::Value) -> String {
+    match value {
+        serde_json::Value::String(text) => text,
+        other => other.to_string(),
     }
 }
 
@@ -127,6 +139,15 @@ mod tests {
         assert_eq!(line, "<4>WARN  gatherd [quakes-1] sink\\nfails sink=db fault=\"cannot\\nwrite\"\n");
         let line = lines(|out, record| write_text(out, record, false, false));
         assert!(line.as_bytes()[23] == b'Z', "{line}");
+    }
+
+    #[test]
+    fn numbers_stay_numbers_for_programs() {
+        let fields = [("pipelines", 3)];
+        let mut out = Vec::new();
+        write_json(&mut out, &Record::builder().key_values(&fields).build()).unwrap();
+        let line: serde_json::Value = serde_json::from_slice(&out).unwrap();
+        assert_eq!(line["pipelines"], 3);
     }
 
     #[test]
