@@ -444,6 +444,30 @@ fn a_host_that_hangs_holds_up_only_its_own_items() {
 }
 
 #[test]
+fn many_hosts_that_hang_leave_the_workers_to_the_others() {
+    const HOSTS: [&str; 12] = ["h0", "h1", "h2", "h3", "h4", "h5", "h6", "h7", "h8", "h9", "h10", "h11"];
+    let sink = accepts();
+    let step = calls(
+        2,
+        |item| if number(item) % 2 == 0 { "alive" } else { HOSTS[number(item) as usize / 2 % 12] },
+        |item| async move {
+            if number(&item) % 2 == 1 {
+                std::future::pending::<()>().await;
+            }
+            Ok(Outputs::One(item))
+        },
+    );
+    let bench = Bench::new().sink("out", &sink).pipeline("p", numbers(600), vec![step], &["out"]);
+    let (engine, _store) = bench.start();
+    turn_until(&bench.clock, async {
+        while sink.items().len() < 300 {
+            runtime::yield_now().await;
+        }
+    });
+    wait_for(engine.abandon());
+}
+
+#[test]
 fn the_items_of_a_dead_host_are_given_up_in_time_even_if_there_is_no_retry_for_each() {
     let bench = Bench::new();
     let (clock, tries) = (bench.clock.clone(), Arc::new(AtomicUsize::new(0)));

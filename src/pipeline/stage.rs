@@ -1,6 +1,6 @@
 //! A stage: the bounded queue before a network step, and the workers that take from it.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -23,8 +23,12 @@ pub const CHANNEL: usize = 256;
 /// How far a stage looks ahead in its channel for items of other hosts, in items for each worker.
 const LOOK_AHEAD: usize = 4;
 
-/// A call that a host has not answered for this long, and that never answered before, gets a stand-in.
+/// A worker that calls a host which did not answer well the last time waits this long with it, and then turns to
+/// other items.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How many calls that their workers have left to themselves a stage has at most, for each worker.
+const OVERDUE: usize = 16;
 
 pub(super) struct Stage {
     /// The number of its step in the pipeline.
@@ -39,6 +43,8 @@ pub(super) struct Stage {
     changed: Event,
     /// Items that workers have in hand.
     in_hand: AtomicUsize,
+    /// Calls that their workers have left to themselves.
+    overdue: AtomicUsize,
 }
 
 impl Stage {
@@ -54,6 +60,7 @@ impl Stage {
             hosts: Mutex::new(Hosts::new(workers)),
             changed: Event::new(),
             in_hand: AtomicUsize::new(0),
+            overdue: AtomicUsize::new(0),
         }
     }
 
@@ -167,8 +174,8 @@ impl Stage {
 }
 
 /// Works on the stage's items until it is closed and empty. One of [`Stage::workers`] such tasks.
-pub(super) async fn work(pipeline: Arc<Running>, stage: usize) {
-    let stage = &pipeline.stages[stage];
+pub(super) async fn work(pipeline: Arc<Running>, place: usize) {
+    let stage = &pipeline.stages[place];
     if stage.workers == 1 {
         stage.work_in_order(&pipeline).await;
         return;
@@ -177,9 +184,35 @@ pub(super) async fn work(pipeline: Arc<Running>, stage: usize) {
         if job.proven {
             stage.call(&pipeline, job).await;
         } else {
-            stage.call_unproven(&pipeline, job).await;
+            call_unproven(&pipeline, place, job).await;
         }
     }
+}
+
+/// Calls a host that may be dead. Once that takes long, the call goes on in a task of its own, so that dead hosts
+/// take no workers from the living.
+async fn call_unproven(pipeline: &Arc<Running>, place: usize, job: Job) {
+    let running = pipeline.clone();
+    let mut call = Box::pin(async move { running.stages[place].call(&running, job).await });
+    if pipeline.clock.timeout(PATIENCE, &mut call).await.is_some() {
+        return;
+    }
+    let stage = &pipeline.stages[place];
+    if stage.overdue.fetch_add(1, Ordering::AcqRel) >= stage.workers * OVERDUE {
+        stage.overdue.fetch_sub(1, Ordering::AcqRel);
+        call.await;
+        return;
+    }
+    let running = pipeline.clone();
+    // Nobody joins it: the stage is over only once no item is in hand.
+    runtime::spawn(async move {
+        let ended = running.life.unless_over(runtime::catch_panic(call)).await;
+        running.stages[place].overdue.fetch_sub(1, Ordering::AcqRel);
+        if let Some(Err(panic)) = ended {
+            log::error!(pipeline = &*running.name, panic = &*panic.0;
+                "a task of the engine panicked; its item comes again");
+        }
+    });
 }
 
 impl Stage {
@@ -205,37 +238,6 @@ impl Stage {
         }
     }
 
-    /// Calls a host that may be dead. Once that takes long, the worker goes on with other items beside it, so
-    /// that dead hosts take no workers from the living.
-    async fn call_unproven(&self, pipeline: &Running, job: Job) {
-        let mut call = std::pin::pin!(self.call(pipeline, job));
-        if pipeline.clock.timeout(PATIENCE, &mut call).await.is_some() {
-            return;
-        }
-        let ended = Event::new();
-        let is_over = AtomicBool::new(false);
-        let overdue = async {
-            call.await;
-            is_over.store(true, Ordering::Release);
-            ended.notify(usize::MAX);
-        };
-        let stand_in = async {
-            while !is_over.load(Ordering::Acquire) {
-                let listener = ended.listen();
-                if is_over.load(Ordering::Acquire) {
-                    return;
-                }
-                let ended = async {
-                    listener.await;
-                    None
-                };
-                let Some(job) = runtime::race(self.take(pipeline), ended).await else { return };
-                self.call(pipeline, job).await;
-            }
-        };
-        runtime::both(overdue, stand_in).await;
-    }
-
     async fn call(&self, pipeline: &Running, job: Job) {
         let _in_hand = InHand(self);
         let host = job.host;
@@ -249,7 +251,7 @@ impl Stage {
             }
             Called::Later { parcel, when } => {
                 self.hosts().hold_back(&host, parcel, when, now);
-                // This worker may be busy beside the call: another one shall look after the time.
+                // This worker may have turned to other items: another one shall look after the time.
                 self.changed.notify(1);
             }
             Called::Again { parcel, when, limit, fault } => {
