@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gatherd::component::{
-    BatchLimits, Fetch, FilterFault, Mark, MarkKind, Meter, Opened, Outputs, Position, Produced, Promise, Retry, Sink,
-    SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
+    BatchLimits, Fetch, FilterFault, Full, Mark, MarkKind, Meter, Opened, Outputs, Position, Produced, Promise, Retry,
+    Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
     TransformScope, WriteFault,
 };
 use gatherd::model::{Fault, FaultKind, Item, Labels, Size, Text, Value, Verdict};
-use gatherd::pipeline::{Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+use gatherd::pipeline::{BufferPlan, Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
 
@@ -61,6 +61,9 @@ impl Source for NumbersSource {
             labels: Labels::default(),
             window: None,
             position: Some(Position(Value::from(self.next))),
+            lease: None,
+            told: None,
+            again: None,
             place: number.to_le_bytes().to_vec(),
             fault: None,
         }))
@@ -171,6 +174,13 @@ impl Records {
         self.written.lock().unwrap().clone()
     }
 
+    /// Waits until it has so many items.
+    async fn arrivals(&self, count: usize) {
+        while self.items().len() < count {
+            futures_lite::future::yield_now().await;
+        }
+    }
+
     fn items(&self) -> Vec<i64> {
         let mut items = self.batches().concat();
         items.sort_unstable();
@@ -242,14 +252,26 @@ impl Bench {
     fn sink(mut self, name: &str, sink: &Records) -> Self {
         let settings = Arc::new(sink.clone());
         let (batch, retry) = (sink.limits, Retry::SINK);
-        self.plan.sinks.push(SinkPlan { name: name.into(), settings, when: None, batch, retry, workers: 1 });
+        let buffer = None;
+        self.plan.sinks.push(SinkPlan { name: name.into(), settings, when: None, batch, retry, workers: 1, buffer });
         self
     }
 
+    /// A sink whose items wait on disk once its channel is full.
+    fn buffered_sink(self, name: &str, sink: &Records, disk: Size, full: Full) -> Self {
+        let mut bench = self.sink(name, sink);
+        let queue: Text = format!("sink.{name}").into();
+        let source = gatherd::sources::buffer(queue.clone());
+        if let Some(plan) = bench.plan.sinks.last_mut() {
+            plan.buffer = Some(BufferPlan { queue, sink: name.into(), source, disk, full });
+        }
+        bench
+    }
+
     fn pipeline(mut self, name: &str, source: Numbers, steps: Vec<StepPlan>, sinks: &[&str]) -> Self {
-        let source = SourcePlan { id: "numbers".into(), settings: Arc::new(source) };
+        let source = SourcePlan { id: "numbers".into(), settings: Arc::new(source), durable: None };
         let sinks = sinks.iter().map(|sink| Text::from(*sink)).collect();
-        self.plan.pipelines.push(PipelinePlan { name: name.into(), source, steps, sinks });
+        self.plan.pipelines.push(PipelinePlan { name: name.into(), part: None, source, steps, sinks });
         self
     }
 
@@ -777,4 +799,66 @@ fn items_larger_than_the_budget_pass_one_at_a_time() {
     bench.plan.memory = Size(100_000);
     bench.run();
     assert_eq!(sink.items(), vec![200_000; 50]);
+}
+
+#[test]
+fn a_sink_that_hangs_does_not_delay_its_neighbour() {
+    let (hangs, works) = (Records::new(|_| Script::Hang), accepts());
+    let bench = Bench::new()
+        .sink("works", &works)
+        .buffered_sink("hangs", &hangs, Size::mib(100), Full::Block)
+        .pipeline("p", numbers(20_000), vec![], &["hangs", "works"]);
+    let (engine, store) = bench.start();
+    turn_until(&bench.clock, works.arrivals(20_000));
+    wait_for(engine.abandon());
+    drop((engine, store));
+    // What waited for the one that hung is there at the next start; the other has it already.
+    let (mended, works) = (accepts(), accepts());
+    let mut bench = bench;
+    bench.plan.sinks.clear();
+    bench.sink("works", &works).buffered_sink("hangs", &mended, Size::mib(100), Full::Block).run();
+    let arrived: HashSet<i64> = mended.items().into_iter().collect();
+    assert_eq!(arrived, (0..20_000).collect());
+    assert!(works.items().len() < 20_000, "the position moved over what is on disk");
+}
+
+#[test]
+fn a_buffer_brings_everything_to_a_sink_that_was_slow() {
+    let failures = AtomicUsize::new(0);
+    let slow = Records::new(move |_| {
+        if failures.fetch_add(1, Ordering::Relaxed) < 5 { Script::Fail(destination_fault()) } else { Script::Accept }
+    });
+    let works = accepts();
+    let ran = Bench::new()
+        .buffered_sink("slow", &slow, Size::mib(100), Full::Block)
+        .sink("works", &works)
+        .pipeline("p", numbers(10_000), vec![], &["slow", "works"])
+        .run();
+    assert_eq!(slow.items(), (0..10_000).collect::<Vec<_>>());
+    assert_eq!(works.items(), (0..10_000).collect::<Vec<_>>());
+    assert_eq!(ran.position["p"], Some(10_000));
+}
+
+#[test]
+fn a_full_buffer_does_what_its_config_says() {
+    for (full, expected) in [(Full::DeadLetter, "dead letters"), (Full::DropOldest, "dropped")] {
+        let hangs = Records::new(|_| Script::Hang);
+        let works = accepts();
+        let bench = Bench::new().sink("works", &works).buffered_sink("hangs", &hangs, Size(20_000), full).pipeline(
+            "p",
+            numbers(20_000),
+            vec![],
+            &["hangs", "works"],
+        );
+        let (engine, store) = bench.start();
+        turn_until(&bench.clock, works.arrivals(20_000));
+        wait_for(engine.abandon());
+        let counts = engine.status()[0].counts;
+        match full {
+            Full::DeadLetter => assert!(counts.rejected > 0, "{expected}"),
+            _ => assert!(counts.filtered > 0, "{expected}"),
+        }
+        let held = store.queue_size("sink.hangs").unwrap();
+        assert!(held.bytes < 10_000_000, "{held:?}");
+    }
 }

@@ -134,7 +134,9 @@ fn open_sink(config: &str) -> Box<dyn Sink> {
     let settings = read_text(config, find(KINDS, kind).unwrap().read).unwrap_or_else(|mistakes| panic!("{mistakes:?}"));
     let clock = Clock::system();
     let clients = Clients::open(Default::default(), Allow::default(), &clock).unwrap();
-    settings.open(SinkContext { name: "out".into(), clock, clients }).unwrap()
+    let store = tempfile::tempdir().unwrap();
+    let store = Store::open(store.path()).unwrap();
+    settings.open(SinkContext { name: "out".into(), clock, clients, store }).unwrap()
 }
 
 /// Objects `{"id": …, "text": …}` of about a kilobyte each.

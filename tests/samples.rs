@@ -50,6 +50,7 @@ const SAMPLES: &[(&str, Leaves)] = &[
         ]),
     ),
     ("lines", Log(&[r#"{"page":"/","visitors":3}"#, r#"{"page":"/about","visitors":1}"#])),
+    ("queue", Output(&["1", "4", "9", "16", "25"])),
     ("get", Log(&[r#"{"id":1,"detail":{"name":"Ada"}}"#])),
     ("post", Log(&[r#"{"query":"open","since":"20"#])),
     ("put", Log(&[r#"{"id":1,"name":"a"}"#])),

@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use crate::component::{BatchLimits, Retry, SinkSettings, StepSettings};
+use crate::component::{BatchLimits, Full, Retry, SinkSettings, StepSettings};
 use crate::expr::Filter;
-use crate::model::Size;
+use crate::model::{Size, Text};
+use crate::pipeline::BufferPlan;
 use crate::settings::{Rule, Section};
 
 pub(super) const SOURCE: &[&str] = &["durable", "id"];
@@ -13,9 +14,13 @@ pub(super) const SINK: &[&str] = &["when", "batch", "retry", "buffer", "workers"
 
 const DEFAULT_FETCH_WORKERS: usize = 16;
 
+/// How much a sink's buffer may take on disk.
+const BUFFER: Size = Size(1 << 30);
+
 /// Beside a source.
 pub(super) struct SourceCommon {
     pub id: Option<String>,
+    pub durable: bool,
 }
 
 /// Beside a step.
@@ -32,15 +37,40 @@ pub(super) struct SinkCommon {
     pub batch: BatchLimits,
     pub retry: Retry,
     pub workers: usize,
+    pub buffer: BufferCommon,
+}
+
+/// What a config says of a sink's buffer.
+#[derive(Clone, Copy)]
+pub(super) struct BufferCommon {
+    disk: Size,
+    full: Full,
+    is_asked_for: bool,
+}
+
+impl SinkCommon {
+    /// What holds beside a sink of which nothing is said.
+    pub(super) fn plain(settings: Option<&(dyn SinkSettings + 'static)>) -> Self {
+        let batch = settings.map_or(BatchLimits::SINGLE, |sink| sink.batch());
+        let buffer = BufferCommon { disk: BUFFER, full: Full::Block, is_asked_for: false };
+        Self { when: None, batch, retry: Retry::SINK, workers: 1, buffer }
+    }
+}
+
+impl BufferCommon {
+    /// The buffer of the sink `name`: if it is asked for, or if others would have to wait for this sink otherwise.
+    pub(super) fn plan(self, name: &str, is_shared: bool) -> Option<BufferPlan> {
+        let Self { disk, full, is_asked_for } = self;
+        let queue: Text = format!("sink.{name}").into();
+        let source = crate::sources::buffer(queue.clone());
+        let is_wanted = (is_asked_for || is_shared) && disk > Size(0);
+        is_wanted.then(|| BufferPlan { queue, sink: name.into(), source, disk, full })
+    }
 }
 
 pub(super) fn read_source(section: &mut Section<'_>) -> SourceCommon {
     let durable = section.or("durable", false, "whether a queue on disk keeps what the source has made");
-    if durable {
-        let message = "`durable` cannot be used yet: it comes with the queues, in a later version";
-        section.broken(Rule::NotYet, "durable", message, "leave it out until then");
-    }
-    SourceCommon { id: read_id(section) }
+    SourceCommon { id: read_id(section), durable }
 }
 
 /// `settings` is nothing if the step's own settings are wrong, or only described.
@@ -78,11 +108,22 @@ pub(super) fn read_sink(section: &mut Section<'_>, settings: Option<&(dyn SinkSe
     let retry = read_retry(section, settings.map_or(Retry::SINK, |sink| sink.retry()));
     let workers = section.or("workers", 1, "how many batches are written at once; with 1 they keep their order");
     check_workers(section, workers);
-    if section.has("buffer") {
-        let message = "`buffer` cannot be used yet: buffers on disk come in a later version";
-        section.broken(Rule::NotYet, "buffer", message, "leave it out until then");
-    }
-    SinkCommon { when, batch, retry, workers }
+    let buffer = read_buffer(section);
+    SinkCommon { when, batch, retry, workers, buffer }
+}
+
+fn read_buffer(section: &mut Section<'_>) -> BufferCommon {
+    let is_asked_for = section.has("buffer");
+    let about = "where items wait on disk once the sink's channel is full; used by default when the sink has \
+                 neighbours, or several pipelines";
+    let buffer = section.group("buffer", about, |section| {
+        section.shorthand("disk");
+        let disk = section.or("disk", BUFFER, "how much they may take; with \"0B\" there is no buffer");
+        let full = section.choice("full", Full::WORDS, "what happens to an item for which there is no room");
+        Some((disk, full))
+    });
+    let (disk, full) = buffer.unwrap_or((BUFFER, Full::Block));
+    BufferCommon { disk, full, is_asked_for }
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<String> {

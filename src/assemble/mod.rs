@@ -14,6 +14,7 @@ use std::path::PathBuf;
 pub use description::{ComponentDescription, Description, PipelineDescription};
 pub use kinds::{KindDescription, ROLES, RoleDescription, describe_kinds};
 pub use service::Service;
+pub use sink::QUEUE;
 
 use crate::config::{self, Config};
 use crate::expr::Vars;
@@ -74,7 +75,7 @@ fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
     let pipelines: Vec<_> = config
         .pipelines
         .iter()
-        .map(|pipeline| pipeline::read(pipeline, config, &mut sinks, reading, &mut description))
+        .map(|pipeline| pipeline::read(pipeline, &mut sinks, reading, &mut description))
         .collect();
     if config.pipelines.is_empty() && config.files > 0 && !reading.mistakes.any() {
         reading.mistakes.report(
@@ -144,6 +145,13 @@ fn warn_of_unused(config: &Config, sinks: &sink::Sinks, reading: &Reading) {
         }
     }
     for queue in &config.queues {
-        warn("queue", queue, "remove it; queues come with a later version".to_owned());
+        let way_out = if !sinks.is_used(&queue.name) {
+            format!("name it in a pipeline: `to = [\"{}\"]`", queue.name)
+        } else if !reading.is_queue_used(&queue.name) {
+            format!("read it in a pipeline: `from = {{ queue = \"{}\" }}`", queue.name)
+        } else {
+            continue;
+        };
+        warn("queue", queue, way_out);
     }
 }

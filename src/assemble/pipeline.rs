@@ -1,12 +1,15 @@
 //! A pipeline of a config: its source, its steps, and where its items go.
 
+use std::sync::Arc;
+
 use super::component::{self, Component, OtherRole, Role};
 use super::sink::{self, Sinks};
 use super::{ComponentDescription, Description, PipelineDescription, common};
 use crate::component::{SourceSettings, StepSettings, find};
-use crate::config::{Config, Pipeline, Target, To};
+use crate::config::{Pipeline, Target, To};
 use crate::model::Text;
-use crate::pipeline::{PipelinePlan, SourcePlan, StepPlan};
+use crate::pipeline::{DurablePlan, PipelinePlan, SourcePlan, StepPlan};
+use crate::queues::QueueSettings;
 use crate::settings::{Data, Node, Place, Reading, Rule, Table, way_out};
 
 pub(super) const SOURCE: Role<dyn SourceSettings> = Role {
@@ -41,7 +44,6 @@ fn is_step(name: &str) -> bool {
 /// Reads a pipeline and its inline sinks. Nothing if there is a mistake in it: that has been reported then.
 pub(super) fn read(
     pipeline: &Pipeline,
-    config: &Config,
     sinks: &mut Sinks,
     reading: &Reading,
     description: &mut Description,
@@ -50,11 +52,11 @@ pub(super) fn read(
     let source = pipeline
         .from
         .as_ref()
-        .filter(|from| !is_queue(from, reading))
         .and_then(|from| component::read(&SOURCE, from, vars, reading, |section, _| common::read_source(section)));
     let steps: Vec<Option<Component<dyn StepSettings, common::StepCommon>>> =
         pipeline.steps.iter().map(|step| component::read(&STEP, step, vars, reading, common::read_step)).collect();
-    let to = read_targets(pipeline, config, sinks, reading);
+    let to = read_targets(pipeline, sinks, reading);
+    sinks.are_neighbours(&to);
 
     // An id hangs on all components before it, so none can be given while one is unknown.
     let (source, steps) = (source?, steps.into_iter().collect::<Option<Vec<_>>>()?);
@@ -66,7 +68,8 @@ pub(super) fn read(
         .map(|(step, node)| ids.of(step.kind, step.common.id.as_deref(), Some(node)))
         .collect();
 
-    let source_plan = source.settings.clone().map(|settings| SourcePlan { id: source_id.clone(), settings });
+    let durable = source.common.durable.then(|| durable(&pipeline.name));
+    let source_plan = source.settings.clone().map(|settings| SourcePlan { id: source_id.clone(), settings, durable });
     let step_plans: Option<Vec<StepPlan>> =
         steps.iter().zip(&step_ids).map(|(step, id)| step_plan(step, id.clone())).collect();
     description.pipelines.push(PipelineDescription {
@@ -79,10 +82,17 @@ pub(super) fn read(
     });
     Some(PipelinePlan {
         name: pipeline.name.as_str().into(),
+        part: None,
         source: source_plan?,
         steps: step_plans?,
         sinks: to.iter().map(|name| name.as_str().into()).collect(),
     })
+}
+
+/// The queue that keeps what a pipeline's source has made.
+fn durable(pipeline: &str) -> DurablePlan {
+    let queue: Text = format!("pipeline.{pipeline}").into();
+    DurablePlan { output: crate::sources::buffer(queue.clone()), input: Arc::new(QueueSettings::default()), queue }
 }
 
 fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text) -> Option<StepPlan> {
@@ -100,22 +110,8 @@ fn describe<S: ?Sized, C>(component: Component<S, C>, id: &str) -> ComponentDesc
     ComponentDescription { id: id.to_owned(), is_inline: false, kind, inner, beside }
 }
 
-/// Whether a pipeline takes from a queue, which is reported: there are none yet.
-fn is_queue(from: &Node, reading: &Reading) -> bool {
-    let entry = from.as_table().and_then(|table| table.entry("queue"));
-    if let Some(entry) = entry {
-        report_queue(entry.key_place.clone(), reading);
-    }
-    entry.is_some()
-}
-
-fn report_queue(place: Place, reading: &Reading) {
-    let message = "queues cannot be used yet: they come with a later version";
-    reading.mistakes.report(Rule::NotYet, place, message, "send the items to a sink until then");
-}
-
 /// The names of the sinks that a pipeline's items go to.
-fn read_targets(pipeline: &Pipeline, config: &Config, sinks: &mut Sinks, reading: &Reading) -> Vec<String> {
+fn read_targets(pipeline: &Pipeline, sinks: &mut Sinks, reading: &Reading) -> Vec<String> {
     let To::Targets(targets) = &pipeline.to else {
         let nothing = Node { place: pipeline.place.clone(), data: Data::Table(log_table(&pipeline.place)) };
         return vec![sinks.add_inline(&pipeline.name, &nothing, &pipeline.vars, reading)];
@@ -127,9 +123,6 @@ fn read_targets(pipeline: &Pipeline, config: &Config, sinks: &mut Sinks, reading
             Target::Name(name, place) if names.contains(name) => {
                 let message = format!("`{name}` is named twice");
                 reading.mistakes.report(Rule::NamedTwice, place.clone(), message, "name it once");
-            }
-            Target::Name(name, place) if config.queues.iter().any(|queue| queue.name == *name) => {
-                report_queue(place.clone(), reading);
             }
             Target::Name(name, _) if sinks.use_named(name) => names.push(name.clone()),
             Target::Name(name, place) => {

@@ -8,7 +8,11 @@ use crate::component::SinkSettings;
 use crate::config::{Config, Named};
 use crate::expr::Vars;
 use crate::pipeline::SinkPlan;
-use crate::settings::{Node, Reading};
+use crate::queues::QueueSettings;
+use crate::settings::{Node, Reading, Unread};
+
+/// What a queue is called among the kinds of sinks.
+pub const QUEUE: &str = "queue";
 
 pub(super) const ROLE: Role<dyn SinkSettings> = Role {
     name: "sink",
@@ -35,7 +39,10 @@ struct Sink {
     /// Nothing if it is wrong: that has been reported then.
     read: Option<Component<dyn SinkSettings, common::SinkCommon>>,
     is_inline: bool,
-    is_used: bool,
+    /// How many pipelines name it.
+    users: usize,
+    /// Whether one of them has other sinks beside it.
+    has_neighbours: bool,
 }
 
 /// Reads each `[sink.NAME]`.
@@ -45,9 +52,27 @@ pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
         name: section.name.clone(),
         read: component::read(&ROLE, &section.node, &vars, reading, common::read_sink),
         is_inline: false,
-        is_used: false,
+        users: 0,
+        has_neighbours: false,
     };
-    Sinks { sinks: config.sinks.iter().map(read).collect() }
+    let queues = config.queues.iter().map(|section| Sink {
+        name: section.name.clone(),
+        read: read_queue(section, reading),
+        is_inline: false,
+        users: 0,
+        has_neighbours: false,
+    });
+    Sinks { sinks: config.sinks.iter().map(read).chain(queues).collect() }
+}
+
+/// The way into a `[queue.NAME]` is a sink like any other.
+fn read_queue(section: &Named, reading: &Reading) -> Option<Component<dyn SinkSettings, common::SinkCommon>> {
+    let name = format!("[queue.{}]", section.name);
+    let unread = Unread { name: &name, place: &section.place, node: &section.node, beside: None, keys_beside: &[] };
+    let read = reading.read(unread, &Vars::default(), QueueSettings::read);
+    let settings: Option<Arc<dyn SinkSettings>> = read.value.map(|settings| Arc::new(settings) as _);
+    let common = common::SinkCommon::plain(settings.as_deref());
+    Some(Component { kind: QUEUE, settings, common, inner: read.records, beside: Vec::new() })
 }
 
 impl Sinks {
@@ -59,7 +84,7 @@ impl Sinks {
     pub(super) fn use_named(&mut self, name: &str) -> bool {
         match self.sinks.iter_mut().find(|sink| sink.name == name) {
             Some(sink) => {
-                sink.is_used = true;
+                sink.users += 1;
                 true
             }
             None => false,
@@ -67,7 +92,7 @@ impl Sinks {
     }
 
     pub(super) fn is_used(&self, name: &str) -> bool {
-        self.sinks.iter().any(|sink| sink.name == name && sink.is_used)
+        self.sinks.iter().any(|sink| sink.name == name && sink.users > 0)
     }
 
     /// Reads a sink that stands in a pipeline's `to`, and answers its name: `PIPELINE.KIND`, and `PIPELINE.KIND-2`
@@ -81,18 +106,34 @@ impl Sinks {
             number += 1;
             name = format!("{pipeline}.{kind}-{number}");
         }
-        self.sinks.push(Sink { name: name.clone(), read, is_inline: true, is_used: true });
+        self.sinks.push(Sink { name: name.clone(), read, is_inline: true, users: 1, has_neighbours: false });
         name
+    }
+
+    /// These sinks take the items of one pipeline.
+    pub(super) fn are_neighbours(&mut self, names: &[String]) {
+        if names.len() > 1 {
+            let named = self.sinks.iter_mut().filter(|sink| names.contains(&sink.name));
+            named.for_each(|sink| sink.has_neighbours = true);
+        }
     }
 
     /// The sinks that pipelines use. Nothing if any sink is wrong.
     pub(super) fn into_used(self, description: &mut Description) -> Option<Vec<SinkPlan>> {
         let mut used = Vec::new();
-        for Sink { name, read, is_inline, is_used } in self.sinks {
+        for Sink { name, read, is_inline, users, has_neighbours } in self.sinks {
             let sink = read?;
             let settings: Arc<dyn SinkSettings> = sink.settings?;
-            if is_used {
+            let is_shared = users > 1 || has_neighbours;
+            let buffer = sink.common.buffer.plan(&name, is_shared && sink.kind != QUEUE);
+            let (inner, mut beside) = (sink.inner, sink.beside);
+            if buffer.is_none() {
+                // Shown as if it were given, it would be asked for.
+                beside.retain(|record| record.key != "buffer" || record.given.is_some());
+            }
+            if users > 0 {
                 used.push(SinkPlan {
+                    buffer,
                     name: name.as_str().into(),
                     settings,
                     when: sink.common.when,
@@ -101,7 +142,6 @@ impl Sinks {
                     workers: sink.common.workers,
                 });
             }
-            let (inner, beside) = (sink.inner, sink.beside);
             description.sinks.push(ComponentDescription { id: name, is_inline, kind: sink.kind, inner, beside });
         }
         Some(used)

@@ -8,7 +8,7 @@ use clap::Args;
 use jiff::Timestamp;
 
 use super::{EXIT_CONFIG, EXIT_USAGE, mistakes, output};
-use crate::assemble::{self, Assembled, ComponentDescription, Description, PipelineDescription};
+use crate::assemble::{self, Assembled, ComponentDescription, Description, PipelineDescription, QUEUE};
 use crate::component::Promise;
 use crate::pipeline::{PipelinePlan, STAGE_CHANNEL};
 use crate::runtime::Clock;
@@ -68,7 +68,12 @@ fn write_config(out: &mut Vec<u8>, assembled: &Assembled, name: Option<&str>, no
     }
     let is_named = |sink: &ComponentDescription| shown.iter().any(|(pipeline, _)| pipeline.to.contains(&sink.id));
     for sink in sinks.iter().filter(|sink| !sink.is_inline && (name.is_none() || is_named(sink))) {
-        writeln!(out, "\n[sink.{}]", sink.id)?;
+        let is_queue = sink.kind == QUEUE;
+        writeln!(out, "\n[{}.{}]", if is_queue { QUEUE } else { "sink" }, sink.id)?;
+        if is_queue {
+            write_settings(out, &sink.inner)?;
+            continue;
+        }
         if let Some(queue) = sink_queue(assembled, &sink.id) {
             writeln!(out, "# {queue}")?;
         }
@@ -114,7 +119,11 @@ fn write_pipeline(
     if let Some(vars) = &pipeline.vars {
         writeln!(out, "vars = {vars}")?;
     }
-    writeln!(out, "# {}", promise(plan.source.settings.promise()))?;
+    let promise = match plan.source.durable {
+        Some(_) => "promise: every item is delivered at least once, also over a crash, from when it is on disk",
+        None => promise(plan.source.settings.promise()),
+    };
+    writeln!(out, "# {promise}")?;
     let ticks = plan.source.settings.ticks_after(now, TICKS);
     if !ticks.is_empty() {
         let ticks: Vec<String> = ticks.iter().map(|tick| tick.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).collect();
@@ -159,7 +168,8 @@ fn promise(promise: Promise) -> &'static str {
 /// The queue before a sink, if a pipeline uses it.
 fn sink_queue(assembled: &Assembled, name: &str) -> Option<String> {
     let plan = assembled.sinks.iter().find(|plan| *plan.name == *name)?;
-    Some(format!("sink {name}: a queue of {} items, and {}", plan.channel(), workers(plan.workers)))
+    let buffer = if plan.buffer.is_some() { ", then its buffer on disk" } else { "" };
+    Some(format!("sink {name}: a queue of {} items{buffer}, and {}", plan.channel(), workers(plan.workers)))
 }
 
 fn workers(count: usize) -> String {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Progress;
+use super::{Progress, Quiescence};
 use crate::http::Clients;
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
@@ -24,6 +24,9 @@ pub struct SourceContext {
     pub progress: Arc<Progress>,
     /// The source shall end: one tick a schedule, a list to its end.
     pub once: bool,
+    pub store: Store,
+    /// In a single run: what else goes on, for a source that cannot tell by itself that it is at its end.
+    pub quiescence: Option<Arc<Quiescence>>,
 }
 
 /// For a step.
@@ -43,4 +46,5 @@ pub struct SinkContext {
     pub name: Text,
     pub clock: Clock,
     pub clients: Clients,
+    pub store: Store,
 }

@@ -1,16 +1,38 @@
 //! What every component of a role must do, as checks that its tests run.
 
 use std::collections::HashMap;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use super::{Opened, Sink, SinkContext, SinkSettings};
+use super::{Opened, Progress, Sink, SinkContext, SinkSettings, SourceContext};
 use crate::http::{Allow, Clients};
 use crate::model::{Item, Labels, Object, Origin, Value};
 use crate::runtime::{Clock, block_on};
+use crate::store::Store;
 
 pub fn sink_context(name: &str, clock: Clock) -> SinkContext {
     let clients = Clients::open(HashMap::new(), Allow::default(), &clock).unwrap();
-    SinkContext { name: name.into(), clock, clients }
+    SinkContext { name: name.into(), clock, clients, store: store() }
+}
+
+/// The context of a source that begins anew.
+pub fn source_context(pipeline: &str, id: &str, clock: Clock) -> SourceContext {
+    SourceContext {
+        pipeline: pipeline.into(),
+        id: id.into(),
+        clock,
+        position: None,
+        progress: Arc::new(Progress::default()),
+        once: false,
+        store: store(),
+        quiescence: None,
+    }
+}
+
+/// A store for components that want one and write nothing to it: one for the process, in a folder of its own.
+fn store() -> Store {
+    static STORE: OnceLock<Store> = OnceLock::new();
+    let open = || Store::open(&std::env::temp_dir().join(format!("gatherd-contract-{}", std::process::id()))).unwrap();
+    STORE.get_or_init(open).clone()
 }
 
 /// Items with these values, each from a place of its own.

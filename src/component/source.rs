@@ -3,12 +3,14 @@
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use async_channel::Sender;
 use async_trait::async_trait;
 use event_listener::Event;
 use jiff::Timestamp;
 
 use super::{Opened, SourceContext};
-use crate::model::{Fault, Labels, Value, Window};
+use crate::model::{Fault, ItemId, Labels, Outcome, Text, Value, Window};
+use crate::store::Lease;
 
 /// Makes items when the engine asks for them.
 #[async_trait]
@@ -28,6 +30,12 @@ pub struct Produced {
     pub window: Option<Window>,
     /// Where the source is once this item *and all before it* have settled; stored in the commit that settles it.
     pub position: Option<Position>,
+    /// The entry of a queue that the item is: settled with it, and given back if it is abandoned.
+    pub lease: Option<Lease>,
+    /// Who waits to hear how the item ended; told after the commit.
+    pub told: Option<Sender<Outcome>>,
+    /// The pipeline and the id that the item had before it was stored on its way; without it, it begins here.
+    pub again: Option<(Text, ItemId)>,
     /// What tells this item from all others of the source, such as a file and an offset; it gives the item its id.
     pub place: Vec<u8>,
     /// Why this is no good item, such as a line that is not JSON: the engine makes it a dead letter of the source,
@@ -111,6 +119,11 @@ pub trait SourceSettings: Send + Sync {
     /// The next ticks after `now`, for sources that are schedules.
     fn ticks_after(&self, _now: Timestamp, _count: usize) -> Vec<Timestamp> {
         Vec::new()
+    }
+
+    /// The queue that it reads, if it reads one.
+    fn queue(&self) -> Option<&str> {
+        None
     }
 
     fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>>;

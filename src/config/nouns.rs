@@ -37,6 +37,7 @@ pub(super) fn read(documents: &[Table], reading: &mut Reading) -> Config {
         reading.fill.add_secrets(folder);
     }
     reading.clients = config.clients.iter().map(|client| client.name.clone()).collect();
+    reading.queues = config.queues.iter().map(|queue| queue.name.clone()).collect();
     config.pipelines = pipelines.iter().filter_map(|section| read_pipeline(section, reading)).collect();
     config
 }

@@ -54,13 +54,22 @@ impl Origin {
     /// the same place gives the same id after a restart.
     pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
         let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
-        Self { pipeline, id, window, passed: (0..limits).map(|_| AtomicU64::new(0)).collect() }
+        Self { pipeline, id, window, passed: counters(limits) }
+    }
+
+    /// The origin of an item that was stored on its way, and goes on from there.
+    pub fn again(pipeline: Text, id: ItemId, window: Option<Window>, limits: usize) -> Self {
+        Self { pipeline, id, window, passed: counters(limits) }
     }
 
     /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.
     pub fn count(&self, limit: usize) -> u64 {
         self.passed[limit].fetch_add(1, Ordering::Relaxed)
     }
+}
+
+fn counters(count: usize) -> Vec<AtomicU64> {
+    (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The stretch of time that a tick stands for: from the end of the last settled window to the tick.

@@ -7,12 +7,18 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use event_listener::Event;
 
 use crate::component::Grow;
 use crate::model::Size;
+use crate::runtime::Clock;
+
+/// When nothing is given back for so long, the item beyond the budget may itself wait for those behind it, such as for
+/// their workers: then the first that waits may grow too.
+const STUCK: Duration = Duration::from_secs(2);
 
 /// The budget of the process.
 #[derive(Debug)]
@@ -25,6 +31,7 @@ pub(super) struct Budget {
     share_limit: usize,
     freed: Event,
     growing: Mutex<Growing>,
+    clock: Clock,
 }
 
 /// Who waits to grow, and who does so beyond the budget.
@@ -32,8 +39,9 @@ pub(super) struct Budget {
 struct Growing {
     /// How many waits there are for each item, by its order of arrival.
     waiting: BTreeMap<u64, usize>,
-    /// The one item beyond the budget, and the bytes it holds there.
-    beyond: Option<(u64, usize)>,
+    /// The item beyond the budget, by its order of arrival, and the bytes that it holds there. More than one only
+    /// where one of them was stuck.
+    beyond: BTreeMap<u64, usize>,
 }
 
 /// One pipeline's part in the budget.
@@ -56,7 +64,7 @@ pub(super) struct Charge {
 }
 
 impl Budget {
-    pub(super) fn new(memory: Size, pipelines: usize) -> Arc<Self> {
+    pub(super) fn new(memory: Size, pipelines: usize, clock: Clock) -> Arc<Self> {
         let half = memory.bytes() / 2;
         Arc::new(Self {
             common_limit: half,
@@ -64,6 +72,7 @@ impl Budget {
             share_limit: half / pipelines.max(1),
             freed: Event::new(),
             growing: Mutex::default(),
+            clock,
         })
     }
 
@@ -161,10 +170,12 @@ impl Charge {
         if less > 0 {
             self.beyond -= less;
             let mut growing = self.holder.budget.growing();
-            growing.beyond = growing.beyond.take().and_then(|(order, held)| {
-                let left = held - less;
-                (left > 0).then_some((order, left))
-            });
+            if let Some(held) = growing.beyond.get_mut(&self.order) {
+                *held -= less;
+                if *held == 0 {
+                    growing.beyond.remove(&self.order);
+                }
+            }
         }
     }
 
@@ -195,6 +206,7 @@ impl Charge {
     async fn wait_to_grow(&mut self, bytes: usize) {
         let budget = self.holder.budget.clone();
         let _waiting = Waiting::begin(&budget, self.order);
+        let mut is_stuck = false;
         loop {
             let freed = budget.freed.listen();
             if self.holder.has_room(bytes) {
@@ -202,19 +214,16 @@ impl Charge {
             }
             {
                 let mut growing = budget.growing();
-                let may_grow = match growing.beyond {
-                    // The others wait for what it holds: it has to get to its end, even if an earlier one waits.
-                    Some((order, _)) => order == self.order,
-                    None => growing.waiting.keys().next() == Some(&self.order),
-                };
-                if may_grow {
-                    let held = growing.beyond.map_or(0, |(_, held)| held);
-                    growing.beyond = Some((self.order, held + bytes));
+                let is_first = growing.waiting.keys().next() == Some(&self.order);
+                // The others wait for what an item beyond holds: it has to get to its end, even if an earlier waits.
+                let is_beyond = growing.beyond.contains_key(&self.order);
+                if is_beyond || (is_first && (growing.beyond.is_empty() || is_stuck)) {
+                    *growing.beyond.entry(self.order).or_default() += bytes;
                     self.beyond += bytes;
                     return;
                 }
             }
-            freed.await;
+            is_stuck = budget.clock.timeout(STUCK, freed).await.is_none();
         }
     }
 }
@@ -290,7 +299,7 @@ mod tests {
 
     #[test]
     fn intake_waits_while_the_budget_is_full_and_goes_on_when_it_is_not() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let charge = pipeline.charge(1, 1000);
         assert!(is_pending(pipeline.room()));
@@ -300,7 +309,7 @@ mod tests {
 
     #[test]
     fn a_pipeline_that_fills_the_common_half_leaves_the_others_their_shares() {
-        let budget = Budget::new(Size(1000), 2);
+        let budget = Budget::new(Size(1000), 2, Clock::system());
         let (greedy, modest) = (budget.for_pipeline(), budget.for_pipeline());
         let _held = greedy.charge(1, 5000);
         assert!(is_pending(greedy.room()));
@@ -309,7 +318,7 @@ mod tests {
 
     #[test]
     fn one_item_at_a_time_grows_beyond_a_full_budget() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(second.grow(10));
@@ -322,7 +331,7 @@ mod tests {
 
     #[test]
     fn of_those_that_wait_to_grow_the_first_to_come_in_goes_first() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let mut beyond = pipeline.charge(1, 1000);
         runtime::block_on(beyond.grow(1));
@@ -337,7 +346,7 @@ mod tests {
 
     #[test]
     fn the_one_beyond_the_budget_grows_on_while_an_earlier_one_waits() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let (mut early, mut late) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(late.grow(10));
@@ -350,7 +359,7 @@ mod tests {
 
     #[test]
     fn an_item_that_shrinks_leaves_what_is_beyond_the_budget_to_others() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(first.grow(500));
@@ -362,7 +371,7 @@ mod tests {
 
     #[test]
     fn what_several_sinks_hold_counts_once_and_until_the_last_lets_go() {
-        let budget = Budget::new(Size(1000), 1);
+        let budget = Budget::new(Size(1000), 1, Clock::system());
         let pipeline = budget.for_pipeline();
         let mut charge = pipeline.charge(1, 700);
         let shares = [charge.share(), charge.share()];
@@ -375,7 +384,7 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_what_was_taken() {
-        let budget = Budget::new(Size(1000), 2);
+        let budget = Budget::new(Size(1000), 2, Clock::system());
         let pipeline = budget.for_pipeline();
         let mut charge = pipeline.charge(1, 700);
         charge.set(20);

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
+use async_channel::{Receiver, Sender, TrySendError};
 
 use super::backoff::Tries;
+use super::buffer::Buffer;
 use super::compute::panicked;
 use super::counters::Counters;
 use super::life::Life;
@@ -16,6 +17,7 @@ use crate::component::{BatchLimits, Retry, Sink, WriteFault};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Item, Outcome, Verdict};
 use crate::runtime::{self, Clock};
+use crate::store::{Change, Push};
 
 /// So many different items refused in a row, with none accepted, are no longer the items' fault.
 const REFUSALS_TO_OPEN: usize = 20;
@@ -23,11 +25,16 @@ const REFUSALS_TO_OPEN: usize = 20;
 /// How long a refused item is held back, to see whether others are accepted.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// A write that takes longer than this, while items already wait in the sink's buffer, no longer holds up their
+/// sources: what it was to write goes into the buffer too, and is written from there.
+const LAG: Duration = Duration::from_secs(5);
+
 /// One pipeline's way into a sink.
 pub(super) struct SinkInput {
     feeder: Arc<Feeder>,
     gate: Arc<Option<Filter>>,
     input: Sender<Delivery>,
+    buffer: Option<Arc<Buffer>>,
 }
 
 /// The pipeline that an item comes from.
@@ -36,6 +43,8 @@ struct Feeder {
     component: String,
     counters: Arc<Counters>,
     life: Life,
+    /// Its items have a source that can wait: they are in the sink's buffer already.
+    is_buffer: bool,
 }
 
 /// An item for a sink.
@@ -49,10 +58,13 @@ impl SinkInput {
         component: &str,
         gate: Arc<Option<Filter>>,
         input: Sender<Delivery>,
+        buffer: Option<Arc<Buffer>>,
         counters: Arc<Counters>,
         life: Life,
+        is_buffer: bool,
     ) -> Self {
-        Self { feeder: Arc::new(Feeder { component: component.to_owned(), counters, life }), gate, input }
+        let feeder = Arc::new(Feeder { component: component.to_owned(), counters, life, is_buffer });
+        Self { feeder, gate, input, buffer }
     }
 
     pub(super) fn component(&self) -> &str {
@@ -64,10 +76,27 @@ impl SinkInput {
         &self.gate
     }
 
-    /// Puts an item into the sink's channel, once there is room.
-    pub(super) async fn put(&self, parcel: Parcel) {
-        // The channel closes only at the end of an engine: then dropping the item abandons it.
-        let _ = self.input.send(Delivery { parcel, from: self.feeder.clone() }).await;
+    /// Where the sink's items wait if it lags.
+    pub(super) fn buffer(&self) -> Option<&Arc<Buffer>> {
+        self.buffer.as_ref()
+    }
+
+    /// Puts an item into the sink's channel. Waits for room, or with a buffer gives the item back that has to go
+    /// there.
+    pub(super) async fn put(&self, parcel: Parcel) -> Option<Parcel> {
+        let delivery = Delivery { parcel, from: self.feeder.clone() };
+        match &self.buffer {
+            None => {
+                // The channel closes only at the end of an engine: then dropping the item abandons it.
+                let _ = self.input.send(delivery).await;
+                None
+            }
+            Some(buffer) if !buffer.is_empty() => Some(delivery.parcel),
+            Some(_) => match self.input.try_send(delivery) {
+                Err(TrySendError::Full(delivery)) => Some(delivery.parcel),
+                Ok(()) | Err(TrySendError::Closed(_)) => None,
+            },
+        }
     }
 }
 
@@ -100,13 +129,15 @@ pub(super) struct RunningSink {
     pub(super) retry: Retry,
     /// After failing for so long, the sink's items are abandoned instead of waited for.
     pub(super) give_up: Option<Duration>,
+    pub(super) buffer: Option<Arc<Buffer>>,
     pub(super) clock: Clock,
     pub(super) life: Life,
 }
 
 /// Delivers until every pipeline that feeds the sink is done. One of the sink's workers.
 pub(super) async fn deliver(sink: Arc<RunningSink>, input: Receiver<Delivery>) {
-    let mut worker = Worker { sink: &sink, refused: Vec::new(), refused_since: None, failing_since: None };
+    let mut worker =
+        Worker { sink: &sink, refused: Vec::new(), refused_since: None, failing_since: None, is_lagging: false };
     loop {
         match worker.collect(&input).await {
             Collected::Batch(batch) => worker.write_all(batch).await,
@@ -131,6 +162,8 @@ struct Worker<'a> {
     refused_since: Option<Instant>,
     /// Since when the destination fails as a whole.
     failing_since: Option<Instant>,
+    /// Nothing has been accepted since a write failed or took too long.
+    is_lagging: bool,
 }
 
 impl Worker<'_> {
@@ -181,10 +214,18 @@ impl Worker<'_> {
                 parts.push((kept, Tries::default()));
             }
             let Some((mut part, mut tries)) = parts.pop() else { return };
+            if self.is_lagging {
+                part = self.put_into_buffer(part);
+            }
             if part.is_empty() {
                 continue;
             }
-            let (fault, decision) = match self.write(&part).await {
+            let Some(written) = self.write_or_lag(&part).await else {
+                self.is_lagging = true;
+                parts.push((part, tries));
+                continue;
+            };
+            let (fault, decision) = match written {
                 Ok(()) => {
                     self.accepted(part);
                     continue;
@@ -211,6 +252,9 @@ impl Worker<'_> {
                 }
             };
             match decision {
+                Decision::Again(_) if self.is_lagging && part.iter().any(|item| !item.from.is_buffer) => {
+                    parts.push((part, tries));
+                }
                 Decision::Again(when) => {
                     part.iter().for_each(|delivery| delivery.from.counters.retried(1));
                     if self.sink.life.sleep_until(&self.sink.clock, when).await {
@@ -232,6 +276,34 @@ impl Worker<'_> {
                 Decision::Stop => part.iter().for_each(|item| item.from.stop(&fault)),
             }
         }
+    }
+
+    /// One write; nothing if it takes so long that sources would have to wait for it.
+    async fn write_or_lag(&self, part: &[Delivery]) -> Option<Result<(), WriteFault>> {
+        let Some(buffer) = self.sink.buffer.as_ref().filter(|_| part.iter().any(|item| !item.from.is_buffer)) else {
+            return Some(self.write(part).await);
+        };
+        let lag = async {
+            loop {
+                self.sink.clock.sleep(LAG).await;
+                if !buffer.is_empty() {
+                    return None;
+                }
+            }
+        };
+        runtime::race(async { Some(self.write(part).await) }, lag).await
+    }
+
+    /// Puts what is not there yet into the sink's buffer, which settles it for its source. Answers the rest.
+    fn put_into_buffer(&self, part: Vec<Delivery>) -> Vec<Delivery> {
+        let Some(buffer) = &self.sink.buffer else { return part };
+        let (there, direct): (Vec<_>, Vec<_>) = part.into_iter().partition(|item| item.from.is_buffer);
+        for Delivery { parcel, .. } in direct {
+            buffer.put();
+            let push = Change::Push(Push::of(vec![buffer.plan.queue.clone()], &parcel.item));
+            parcel.ack.branch(vec![push], None).settle(Outcome::Delivered);
+        }
+        there
     }
 
     /// One write. A panic is a fault of something in the batch.
@@ -272,6 +344,7 @@ impl Worker<'_> {
         if self.failing_since.is_none() {
             log::warn!(sink = &*self.sink.name, fault:% = fault; "sink fails; its items wait");
         }
+        self.is_lagging = self.sink.buffer.is_some();
         *self.failing_since.get_or_insert(now)
     }
 
@@ -279,6 +352,7 @@ impl Worker<'_> {
         if part.is_empty() {
             return;
         }
+        self.is_lagging = false;
         if self.failing_since.take().is_some() {
             log::info!(sink = &*self.sink.name; "sink works again");
         }

@@ -7,15 +7,19 @@ use std::time::Duration;
 use async_channel::{Receiver, Sender};
 
 use super::budget::Budget;
+use super::buffer::Buffer;
 use super::counters::{Counters, Counts};
 use super::deliver::{Delivery, RunningSink, SinkInput, deliver};
+use super::durable::split;
 use super::life::Life;
-use super::plan::{PipelinePlan, Plan, SinkPlan};
+use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::produce::produce;
 use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger, settle};
 use super::stage::{Stage, work};
-use crate::component::{Position, Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext};
+use crate::component::{
+    Position, Progress, Quiescence, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext,
+};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock, Task};
@@ -62,13 +66,21 @@ pub struct PipelineStatus {
 impl Engine {
     /// Opens everything, then starts it; the first thing that cannot be opened is the answer, and nothing has run.
     pub fn start(plan: &Plan, store: &Store, options: &Options) -> Result<Self, Fault> {
+        let plan = &split(plan);
         let life = Life::default();
-        let budget = Budget::new(plan.memory, plan.pipelines.len());
-        let mut opening = Opening { plan, store, options, life: &life, tasks: Tasks::default() };
+        let budget = Budget::new(plan.memory, plan.pipelines.len(), options.clock.clone());
+        let quiescence = options.once.then(Arc::default);
+        let mut opening = Opening { plan, store, options, life: &life, quiescence, tasks: Tasks::default() };
         let sinks = plan.sinks.iter().map(|sink| opening.sink(sink)).collect::<Result<HashMap<_, _>, _>>()?;
         let mut pipelines = Vec::new();
         for pipeline in &plan.pipelines {
-            pipelines.push(opening.pipeline(pipeline, &sinks, &budget)?);
+            pipelines.push(opening.pipeline(pipeline, &sinks, &budget, None)?);
+        }
+        for buffer in sinks.values().filter_map(|sink| sink.buffer.as_ref()) {
+            pipelines.push(opening.pipeline(&emptying(buffer), &sinks, &budget, Some(buffer))?);
+        }
+        if let Some(quiescence) = &opening.quiescence {
+            quiescence.begin(pipelines.len());
         }
         drop(sinks);
         let handles = pipelines.iter().map(Opened::handle).collect();
@@ -131,6 +143,7 @@ struct Opening<'a> {
     store: &'a Store,
     options: &'a Options,
     life: &'a Life,
+    quiescence: Option<Arc<Quiescence>>,
     tasks: Tasks,
 }
 
@@ -139,10 +152,20 @@ struct SinkDoor {
     component: String,
     gate: Arc<Option<Filter>>,
     input: Sender<Delivery>,
+    buffer: Option<Arc<Buffer>>,
+}
+
+/// The pipeline that brings what a buffer holds to its sink.
+fn emptying(buffer: &Buffer) -> PipelinePlan {
+    let BufferPlan { queue, source, sink, .. } = &buffer.plan;
+    let source = SourcePlan { id: "buffer".into(), settings: source.clone(), durable: None };
+    PipelinePlan { name: queue.clone(), part: Some("buffer"), source, steps: Vec::new(), sinks: vec![sink.clone()] }
 }
 
 /// A pipeline that is open, but does not run yet.
 struct Opened {
+    /// How the status calls it.
+    label: Text,
     running: Arc<Running>,
     ends: Receiver<super::ack::Ended>,
     settings: Arc<dyn SourceSettings>,
@@ -163,19 +186,23 @@ struct Steps {
 impl Opening<'_> {
     fn sink(&mut self, plan: &SinkPlan) -> Result<(Text, SinkDoor), Fault> {
         let Options { clock, give_up, .. } = self.options;
-        let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients: self.plan.clients.clone() };
+        let (clients, store) = (self.plan.clients.clone(), self.store.clone());
+        let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
         let (input, output) = async_channel::bounded(plan.channel());
+        let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, self.store, clock)).transpose()?;
         let running = Arc::new(RunningSink {
             name: plan.name.to_string(),
             sink: Arc::from(plan.settings.open(context)?),
             limits: plan.batch,
             retry: plan.retry,
             give_up: *give_up,
+            buffer: buffer.clone(),
             clock: clock.clone(),
             life: self.life.clone(),
         });
         self.tasks.sinks.push(OpenedSink { sink: running, output, workers: plan.workers });
-        let door = SinkDoor { component: format!("sink.{}", plan.name), gate: Arc::new(plan.when.clone()), input };
+        let component = format!("sink.{}", plan.name);
+        let door = SinkDoor { component, gate: Arc::new(plan.when.clone()), input, buffer };
         Ok((plan.name.clone(), door))
     }
 
@@ -184,6 +211,7 @@ impl Opening<'_> {
         plan: &PipelinePlan,
         sinks: &HashMap<Text, SinkDoor>,
         budget: &Arc<Budget>,
+        emptied: Option<&Arc<Buffer>>,
     ) -> Result<Opened, Fault> {
         let clock = &self.options.clock;
         let Steps { steps, stages, limits } = self.steps(plan)?;
@@ -198,6 +226,8 @@ impl Opening<'_> {
             position,
             progress: progress.clone(),
             once: self.options.once,
+            store: self.store.clone(),
+            quiescence: self.quiescence.clone(),
         };
         let source = plan.source.settings.open(context.clone())?;
         let inputs = plan.sinks.iter().map(|name| {
@@ -207,8 +237,20 @@ impl Opening<'_> {
                     format!("cannot open pipeline `{}`: there is no sink `{name}`", plan.name),
                 )
             })?;
-            let (gate, input) = (door.gate.clone(), door.input.clone());
-            Ok(SinkInput::new(&door.component, gate, input, counters.clone(), life.clone()))
+            // What comes out of a buffer went through the gate before it went in.
+            let (gate, buffer) = match emptied {
+                None => (door.gate.clone(), door.buffer.clone()),
+                Some(_) => (Arc::default(), None),
+            };
+            Ok(SinkInput::new(
+                &door.component,
+                gate,
+                door.input.clone(),
+                buffer,
+                counters.clone(),
+                life.clone(),
+                emptied.is_some(),
+            ))
         });
         let (settler, ends) = async_channel::unbounded();
         let ledger = Arc::new(Ledger {
@@ -219,6 +261,8 @@ impl Opening<'_> {
             counters: counters.clone(),
             progress,
             store: self.store.clone(),
+            buffer: emptied.cloned(),
+            quiescence: self.quiescence.clone(),
         });
         let running = Arc::new(Running {
             name: plan.name.clone(),
@@ -232,7 +276,8 @@ impl Opening<'_> {
             clock: clock.clone(),
             life,
         });
-        Ok(Opened { running, ends, settings: plan.source.settings.clone(), source, context, limits })
+        let label = plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into());
+        Ok(Opened { label, running, ends, settings: plan.source.settings.clone(), source, context, limits })
     }
 
     fn steps(&self, plan: &PipelinePlan) -> Result<Steps, Fault> {
@@ -262,7 +307,7 @@ impl Opening<'_> {
 impl Opened {
     fn handle(&self) -> Handle {
         Handle {
-            name: self.running.name.clone(),
+            name: self.label.clone(),
             counters: self.running.counters.clone(),
             life: self.running.life.clone(),
             running: Arc::downgrade(&self.running),
@@ -270,7 +315,7 @@ impl Opened {
     }
 
     fn start(self, tasks: &mut Tasks, life: &Life) {
-        let Self { running, ends, settings, source, context, limits } = self;
+        let Self { running, ends, settings, source, context, limits, .. } = self;
         tasks.settlers.push(runtime::spawn(settle(running.ledger.clone(), ends, life.clone())));
         tasks.pipelines.push(runtime::spawn(async move {
             let life = running.life.clone();
@@ -297,7 +342,11 @@ async fn run(
     let stages = running.stages.iter().enumerate();
     let workers: Vec<Vec<_>> =
         stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
+    let quiescence = context.quiescence.clone();
     produce(&running, settings.as_ref(), source, context, limits).await;
+    if let Some(quiescence) = quiescence {
+        quiescence.end(1);
+    }
     for (stage, workers) in running.stages.iter().zip(workers) {
         stage.close();
         for worker in workers {

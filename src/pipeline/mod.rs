@@ -7,9 +7,11 @@
 mod ack;
 mod backoff;
 mod budget;
+mod buffer;
 mod compute;
 mod counters;
 mod deliver;
+mod durable;
 mod engine;
 mod flights;
 mod hosts;
@@ -24,5 +26,5 @@ mod walk;
 
 pub use counters::Counts;
 pub use engine::{Engine, Options, PipelineStatus};
-pub use plan::{PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+pub use plan::{BufferPlan, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use stage::CHANNEL as STAGE_CHANNEL;

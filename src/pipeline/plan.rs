@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::component::{BatchLimits, Clients, Retry, SinkSettings, SourceSettings, StepSettings};
+use crate::component::{BatchLimits, Clients, Full, Retry, SinkSettings, SourceSettings, StepSettings};
 use crate::expr::Filter;
 use crate::model::{Size, Text};
 
@@ -23,6 +23,8 @@ pub struct Plan {
 #[derive(Clone)]
 pub struct PipelinePlan {
     pub name: Text,
+    /// What it does for the pipeline or sink of its name, if it is only a part.
+    pub part: Option<&'static str>,
     pub source: SourcePlan,
     pub steps: Vec<StepPlan>,
     /// Names of sinks; none means that the items are discarded.
@@ -31,9 +33,21 @@ pub struct PipelinePlan {
 
 #[derive(Clone)]
 pub struct SourcePlan {
+    /// The queue that keeps what the source has made, if it has to.
+    pub durable: Option<DurablePlan>,
     /// What the source's state belongs to, such as `every` or `lines-2`.
     pub id: Text,
     pub settings: Arc<dyn SourceSettings>,
+}
+
+/// The queue behind a durable source.
+#[derive(Clone)]
+pub struct DurablePlan {
+    pub queue: Text,
+    /// What writes to it.
+    pub input: Arc<dyn SinkSettings>,
+    /// What reads it back.
+    pub output: Arc<dyn SourceSettings>,
 }
 
 #[derive(Clone)]
@@ -57,6 +71,21 @@ pub struct SinkPlan {
     pub retry: Retry,
     /// How many batches are written at once.
     pub workers: usize,
+    /// Where items wait for a sink that lags. Without it they wait at their source.
+    pub buffer: Option<BufferPlan>,
+}
+
+#[derive(Clone)]
+pub struct BufferPlan {
+    /// The queue of the store that holds it.
+    pub queue: Text,
+    /// The sink that it belongs to.
+    pub sink: Text,
+    /// What reads it back.
+    pub source: Arc<dyn SourceSettings>,
+    /// How much it may take on disk.
+    pub disk: Size,
+    pub full: Full,
 }
 
 impl SinkPlan {

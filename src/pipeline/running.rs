@@ -6,6 +6,7 @@ use async_channel::Sender;
 
 use super::ack::{Ack, Ended};
 use super::budget::PipelineBudget;
+use super::buffer::Room;
 use super::compute::{compute, lets_in};
 use super::counters::Counters;
 use super::deliver::SinkInput;
@@ -17,7 +18,7 @@ use crate::component::{Reason, Transform};
 use crate::expr::Filter;
 use crate::model::{Fault, Outcome, Text, Verdict};
 use crate::runtime::Clock;
-use crate::store::{Change, DeadLetter, FaultRecord};
+use crate::store::{Change, DeadLetter, FaultRecord, Push};
 
 /// What the tasks of one pipeline share.
 pub(super) struct Running {
@@ -88,10 +89,66 @@ impl Running {
             self.filter(parcel.ack, Reason::NoSink);
             return;
         };
+        let mut lagging = Vec::new();
         for sink in others {
-            sink.put(parcel.share()).await;
+            if !took(sink, &parcel).await {
+                lagging.push(*sink);
+            }
         }
-        last.put(parcel).await;
+        if lagging.is_empty() && last.buffer().is_none() {
+            last.put(parcel).await;
+            return;
+        }
+        if !took(last, &parcel).await {
+            lagging.push(*last);
+        }
+        self.hand_to_buffers(parcel, &lagging).await;
+    }
+
+    /// The item goes into the buffers of sinks that lag, in the commit that settles it here. It is written once.
+    async fn hand_to_buffers(&self, parcel: Parcel, lagging: &[&SinkInput]) {
+        let mut changes = Vec::new();
+        let mut queues = Vec::new();
+        for sink in lagging {
+            let Some(buffer) = sink.buffer() else { continue };
+            match buffer.room(&self.life).await {
+                Ok(Room::Free) => {}
+                Ok(Room::After(items)) => {
+                    self.counters.filtered(Reason::Dropped, 1);
+                    log::warn!(component = sink.component(); "buffer is full; its oldest item is dropped");
+                    changes.push(Change::DropOldest { queue: buffer.plan.queue.clone(), items });
+                    buffer.left(items);
+                }
+                Ok(Room::Refused(fault)) => {
+                    self.give_up(parcel.share(), sink.component(), &fault);
+                    continue;
+                }
+                Ok(Room::Never) => return,
+                Err(fault) => {
+                    self.stop(sink.component(), &fault);
+                    return;
+                }
+            }
+            buffer.put();
+            queues.push(buffer.plan.queue.clone());
+        }
+        if queues.is_empty() {
+            parcel.ack.settle(Outcome::Filtered);
+            return;
+        }
+        changes.push(Change::Push(Push::of(queues, &parcel.item)));
+        parcel.ack.branch(changes, None).settle(Outcome::Delivered);
+    }
+}
+
+/// Whether a sink took the item; if not, it has to go into the sink's buffer.
+async fn took(sink: &SinkInput, parcel: &Parcel) -> bool {
+    match sink.put(parcel.share()).await {
+        None => true,
+        Some(back) => {
+            back.ack.settle(Outcome::Filtered);
+            false
+        }
     }
 }
 

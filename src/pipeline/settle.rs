@@ -3,16 +3,17 @@
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use async_channel::Receiver;
+use async_channel::{Receiver, Sender};
 use event_listener::Event;
 
 use super::ack::{Branch, End, Ended};
+use super::buffer::Buffer;
 use super::counters::Counters;
 use super::flights::Flights;
 use super::life::Life;
-use crate::component::{Position, Progress, Reason};
+use crate::component::{Position, Progress, Quiescence, Reason};
 use crate::model::{Fault, Outcome, Text};
-use crate::store::{Change, Store};
+use crate::store::{Change, Lease, Store};
 
 /// How many ends one commit joins at most.
 const GROUP: usize = 4096;
@@ -29,6 +30,10 @@ pub(super) struct Ledger {
     pub(super) counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
     pub(super) store: Store,
+    /// The buffer that this pipeline empties, if that is what it does.
+    pub(super) buffer: Option<Arc<Buffer>>,
+    /// In a single run: what else goes on.
+    pub(super) quiescence: Option<Arc<Quiescence>>,
 }
 
 /// The source's items that have not all settled, in the order in which it made them.
@@ -49,14 +54,32 @@ struct AheadState {
 
 struct Slot {
     position: Option<Position>,
+    lease: Option<Lease>,
+    told: Option<Sender<Outcome>>,
     ended: bool,
+}
+
+/// What the ends of some items mean for their source.
+#[derive(Default)]
+struct Moved {
+    /// The newest position that has only settled items behind it.
+    position: Option<Position>,
+    settled: Vec<Lease>,
+    abandoned: Vec<Lease>,
+    /// Who is to be told of what, once this is committed.
+    told: Vec<(Sender<Outcome>, Outcome)>,
 }
 
 impl Ahead {
     /// Notes an item that the source made, and answers its sequence number.
-    pub(super) fn produced(&self, position: Option<Position>) -> u64 {
+    pub(super) fn produced(
+        &self,
+        position: Option<Position>,
+        lease: Option<Lease>,
+        told: Option<Sender<Outcome>>,
+    ) -> u64 {
         let mut state = self.state();
-        state.slots.push_back(Slot { position, ended: false });
+        state.slots.push_back(Slot { position, lease, told, ended: false });
         state.first + state.slots.len() as u64 - 1
     }
 
@@ -97,26 +120,32 @@ impl Ahead {
         state.abandoned = false;
     }
 
-    /// Notes how items ended, and answers the newest position that has only settled items behind it, if it moved.
-    fn ended(&self, ends: &[(u64, Outcome)]) -> Option<Position> {
+    /// Notes how items ended.
+    fn ended(&self, ends: &[(u64, Outcome)]) -> Moved {
+        let mut moved = Moved::default();
         let mut state = self.state();
         for (sequence, outcome) in ends {
-            if outcome.is_settled() {
-                let place = usize::try_from(sequence - state.first).expect("at most AHEAD items are unsettled");
-                state.slots[place].ended = true;
-            } else {
-                state.abandoned = true;
+            let place = usize::try_from(sequence - state.first).expect("at most AHEAD items are unsettled");
+            let slot = &mut state.slots[place];
+            moved.told.extend(slot.told.take().map(|told| (told, *outcome)));
+            match slot.lease {
+                // A queue gives it out again by itself; its neighbours do not depend on it.
+                Some(lease) => {
+                    slot.ended = true;
+                    if outcome.is_settled() { moved.settled.push(lease) } else { moved.abandoned.push(lease) }
+                }
+                None if outcome.is_settled() => slot.ended = true,
+                None => state.abandoned = true,
             }
         }
-        let mut position = None;
         while state.slots.front().is_some_and(|slot| slot.ended) {
             let slot = state.slots.pop_front().expect("the front was just looked at");
             state.first += 1;
-            position = slot.position.or(position);
+            moved.position = slot.position.or(moved.position);
         }
         drop(state);
         self.moved.notify(usize::MAX);
-        position
+        moved
     }
 
     fn state(&self) -> MutexGuard<'_, AheadState> {
@@ -157,7 +186,12 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
             }
         }
     }
-    let position = ledger.ahead.ended(&roots);
+    let Moved { position, settled, abandoned, told } = ledger.ahead.ended(&roots);
+    let left = settled.len();
+    changes.extend(settled.into_iter().map(Change::Settle));
+    if ledger.quiescence.is_none() {
+        changes.extend(abandoned.into_iter().map(|lease| Change::Release { lease, due: None }));
+    }
     if let Some(Position(position)) = &position {
         let (pipeline, component) = (ledger.pipeline.clone(), ledger.source_id.clone());
         changes.push(Change::Position { pipeline, component, position: position.clone() });
@@ -179,6 +213,16 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
     }
     ledger.counters.settled(roots.len());
     ledger.progress.ended(roots.len(), position);
+    for (listener, outcome) in told {
+        // Whoever asked may have gone.
+        let _ = listener.try_send(outcome);
+    }
+    if let Some(buffer) = &ledger.buffer {
+        buffer.left(left as u64);
+    }
+    if let Some(quiescence) = &ledger.quiescence {
+        quiescence.end(roots.len());
+    }
     Ok(())
 }
 
@@ -191,15 +235,16 @@ mod tests {
     fn the_position_moves_only_over_settled_items() {
         let ahead = Ahead::default();
         for place in 0..4 {
-            ahead.produced(Some(Position(Value::from(place))));
+            ahead.produced(Some(Position(Value::from(place))), None, None);
         }
-        let position = |ends: &[(u64, Outcome)]| ahead.ended(ends).map(|Position(value)| value.as_i64().unwrap());
+        let position =
+            |ends: &[(u64, Outcome)]| ahead.ended(ends).position.map(|Position(value)| value.as_i64().unwrap());
         assert_eq!(position(&[(1, Outcome::Delivered)]), None);
         assert_eq!(position(&[(0, Outcome::Rejected)]), Some(1));
         assert_eq!(position(&[(2, Outcome::Abandoned), (3, Outcome::Delivered)]), None);
         assert!(ahead.has_abandoned());
         ahead.reset();
-        assert_eq!(ahead.produced(None), 4);
+        assert_eq!(ahead.produced(None, None, None), 4);
         assert!(!ahead.has_abandoned());
     }
 }

@@ -1,1 +1,5 @@
-//! queues
+//! Durable queues between pipelines.
+
+mod embedded;
+
+pub use embedded::QueueSettings;

@@ -87,10 +87,13 @@ impl Future for Sleep {
         }
         let waker = context.waker().clone();
         let mut state = ALARMS.state();
-        let number = self.asleep.as_ref().map(|(number, _)| *number).unwrap_or_else(|| {
-            state.next_number += 1;
-            state.next_number
-        });
+        let number = match &self.asleep {
+            Some((number, _)) => *number,
+            None => {
+                state.next_number += 1;
+                state.next_number
+            }
+        };
         state.sleepers.insert((at, number), waker.clone());
         let is_earlier = state.looks_at.is_none_or(|looks_at| at < looks_at);
         if is_earlier {

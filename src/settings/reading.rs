@@ -15,6 +15,9 @@ pub struct Reading {
     /// The names of all `[http.NAME]`.
     pub clients: BTreeSet<String>,
     used_clients: RefCell<BTreeSet<String>>,
+    /// The names of all `[queue.NAME]`.
+    pub queues: BTreeSet<String>,
+    used_queues: RefCell<BTreeSet<String>>,
     /// Nothing is read: every setting is asked what it is.
     is_describing: bool,
 }
@@ -27,6 +30,8 @@ impl Reading {
             unset_ok: false,
             clients: BTreeSet::new(),
             used_clients: RefCell::default(),
+            queues: BTreeSet::new(),
+            used_queues: RefCell::default(),
             is_describing: false,
         }
     }
@@ -46,6 +51,15 @@ impl Reading {
     /// Whether a component has named this client.
     pub fn is_client_used(&self, name: &str) -> bool {
         self.used_clients.borrow().contains(name)
+    }
+
+    pub(super) fn use_queue(&self, name: &str) {
+        self.used_queues.borrow_mut().insert(name.to_owned());
+    }
+
+    /// Whether a pipeline reads this queue.
+    pub fn is_queue_used(&self, name: &str) -> bool {
+        self.used_queues.borrow().contains(name)
     }
 
     /// The value of a name that stands at bytes `span` of `node`'s text. One that is not set is reported.

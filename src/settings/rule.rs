@@ -95,12 +95,12 @@ rules! {
     UnknownSink = "unknown-sink",
     /// `to` names each sink once.
     NamedTwice = "named-twice",
-    /// Something that this version cannot do yet.
-    NotYet = "not-yet",
     /// What nothing names does nothing.
     Unused = "unused",
     /// `via` must name a client.
     UnknownClient = "unknown-client",
+    /// `queue` names a queue that is there.
+    UnknownQueue = "unknown-queue",
 }
 
 #[cfg(test)]

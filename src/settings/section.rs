@@ -3,6 +3,7 @@
 mod tables;
 mod templates;
 
+use std::collections::BTreeSet;
 use std::panic::Location;
 
 use super::fill::{Piece, pieces};
@@ -159,25 +160,38 @@ impl<'a> Section<'a> {
 
     /// The name of a `[http.NAME]`; reported if there is none of that name, and answered all the same.
     pub fn client(&mut self, key: &'static str, about: &'static str) -> Option<String> {
-        let found = self.find(key, "the name of a `[http.NAME]`".to_owned(), about, Presence::Optional);
-        let node = found?;
-        let name: String = self.read_node(key, node)?;
-        if !self.reading.clients.contains(&name) {
-            let clients = &self.reading.clients;
-            let way_out = if clients.is_empty() {
-                format!("add a section `[http.{name}]`")
-            } else {
-                suggestion::way_out(&name, clients.iter().map(String::as_str))
-            };
-            let message = self.reading.fill.mask(&format!("there is no client `{name}`"));
-            self.reading.mistakes.report(
-                Rule::UnknownClient,
-                node.place.clone(),
-                message,
-                self.reading.fill.mask(&way_out),
-            );
-        }
+        let name = self.name(key, about, "http", Rule::UnknownClient, "client", &self.reading.clients)?;
         self.reading.use_client(&name);
+        Some(name)
+    }
+
+    /// The name of a `[queue.NAME]`; reported if there is none of that name, and answered all the same.
+    pub fn queue(&mut self, key: &'static str, about: &'static str) -> Option<String> {
+        let name = self.name(key, about, "queue", Rule::UnknownQueue, "queue", &self.reading.queues)?;
+        self.reading.use_queue(&name);
+        Some(name)
+    }
+
+    fn name(
+        &mut self,
+        key: &'static str,
+        about: &'static str,
+        section: &str,
+        rule: Rule,
+        noun: &str,
+        names: &BTreeSet<String>,
+    ) -> Option<String> {
+        let node = self.find(key, format!("the name of a `[{section}.NAME]`"), about, Presence::Optional)?;
+        let name: String = self.read_node(key, node)?;
+        if !names.contains(&name) {
+            let way_out = if names.is_empty() {
+                format!("add a section `[{section}.{name}]`")
+            } else {
+                suggestion::way_out(&name, names.iter().map(String::as_str))
+            };
+            let message = self.reading.fill.mask(&format!("there is no {noun} `{name}`"));
+            self.reading.mistakes.report(rule, node.place.clone(), message, self.reading.fill.mask(&way_out));
+        }
         Some(name)
     }
 

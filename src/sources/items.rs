@@ -156,6 +156,9 @@ impl Source for Reading {
             labels: Labels::default(),
             window: None,
             position: Some(self.place.position()),
+            lease: None,
+            told: None,
+            again: None,
             place,
             fault: None,
         }))
@@ -165,19 +168,13 @@ impl Source for Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::Progress;
+    use crate::component::contract;
     use crate::runtime::{Clock, block_on};
 
     /// Opens the list at a position and takes at most `count` items; answers them and the position after.
     fn take(items: &Items, position: Option<Value>, count: usize) -> (Vec<Produced>, Option<Value>) {
-        let context = SourceContext {
-            pipeline: "list".into(),
-            id: "items".into(),
-            clock: Clock::system(),
-            progress: Arc::new(Progress::default()),
-            position: position.clone(),
-            once: true,
-        };
+        let context = contract::source_context("list", "items", Clock::system());
+        let context = SourceContext { position: position.clone(), once: true, ..context };
         let mut source = items.open(context).unwrap();
         let mut made = Vec::new();
         while made.len() < count {

@@ -4,13 +4,16 @@ mod cron;
 mod every;
 mod items;
 mod lines;
+mod queue;
 
 mod schedule;
+
+pub use queue::buffer;
 
 use crate::component::{Kind, SourceSettings};
 
 /// Every source, by the name of its component key.
-pub const KINDS: &[Kind<dyn SourceSettings>] = &[every::KIND, cron::KIND, items::KIND, lines::KIND];
+pub const KINDS: &[Kind<dyn SourceSettings>] = &[every::KIND, cron::KIND, items::KIND, lines::KIND, queue::KIND];
 
 #[cfg(test)]
 mod tests {

@@ -117,6 +117,9 @@ steps = [
     },
 };
 
+/// How much larger than its text a value usually is; large replies wait for so much room before they are parsed.
+const EXPANSION: usize = 4;
+
 /// Replies beyond this size are parsed on a blocking thread.
 const LARGE: usize = 256 << 10;
 
@@ -192,7 +195,7 @@ impl Fetch for RequestStep {
         let (method, url) = (request.method, request.url.clone());
         let started = self.clock.instant();
         let answer = match self.endpoint.send(request, meter).await {
-            Ok(response) => self.replied(method, url, response).await,
+            Ok(response) => self.replied(method, url, response, meter).await,
             // Nothing was tried, so there is nothing for the policy to decide.
             Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => return Err(fault),
             Err(fault) => self.not_replied(method, url, started, fault),
@@ -217,15 +220,20 @@ impl RequestStep {
         .await
     }
 
-    async fn replied(&self, method: Method, url: Url, response: Response) -> Answer {
+    async fn replied(&self, method: Method, url: Url, response: Response, meter: &Meter) -> Answer {
         let not_before = retry_after(&response.headers, &self.clock);
         let mut reply = response.to_reply();
         let parsed = match response.body {
             Err(fault) => Err(fault),
-            Ok(body) => self.value(body, &response.headers, response.status, method).await.map_err(|cause| {
-                let message = format!("cannot {} `{}`: {cause}", attempt(method), shown(&url));
-                Fault::reject(FaultKind::Body, message)
-            }),
+            Ok(body) => {
+                if body.len() > LARGE && self.is_json(&response.headers) {
+                    meter.grow(body.len().saturating_mul(EXPANSION)).await;
+                }
+                self.value(body, &response.headers, response.status, method).await.map_err(|cause| {
+                    let message = format!("cannot {} `{}`: {cause}", attempt(method), shown(&url));
+                    Fault::reject(FaultKind::Body, message)
+                })
+            }
         };
         let (value, fault) = match parsed {
             Ok(value) => (value, None),
@@ -233,6 +241,15 @@ impl RequestStep {
         };
         reply.fault = fault.as_ref().map(|fault| fault.kind.name());
         Answer { method, url, value, reply: Arc::new(reply), fault, not_before }
+    }
+
+    /// Whether a body with these headers is parsed as JSON.
+    fn is_json(&self, headers: &HeaderMap) -> bool {
+        match self.settings.read_as {
+            ReadAs::Json => true,
+            ReadAs::Auto => is_json(headers),
+            ReadAs::Text | ReadAs::Bytes => false,
+        }
     }
 
     fn not_replied(&self, method: Method, url: Url, started: Instant, fault: Fault) -> Answer {
@@ -257,7 +274,7 @@ impl RequestStep {
         }
         if body.is_empty() && matches!(read_as, ReadAs::Auto | ReadAs::Json) {
             // Nothing is a good answer to most requests, but not where a document was asked for.
-            let json_is_due = read_as == ReadAs::Json || is_json(headers);
+            let json_is_due = self.is_json(headers);
             if method == Method::Get && status == 200 && json_is_due {
                 return Err("the body is empty where JSON should be".to_owned());
             }

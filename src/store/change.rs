@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::DeadLetter;
+use super::{DeadLetter, Lease, Push};
 use crate::model::{Text, Value};
 
 /// SHA-256 of a value.
@@ -19,4 +19,12 @@ pub enum Change {
     Last { pipeline: Text, component: Text, key: Text, digest: Digest },
     /// An item that was given up. One that was there already gets a longer history.
     Dead(Box<DeadLetter>),
+    /// Entries for queues.
+    Push(Push),
+    /// The oldest entries leave the queue, settled or not.
+    DropOldest { queue: Text, items: u64 },
+    /// The entry leaves its queue for good.
+    Settle(Lease),
+    /// The entry goes back into its queue, to be handed out again, but not before `due`.
+    Release { lease: Lease, due: Option<Timestamp> },
 }

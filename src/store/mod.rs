@@ -1,17 +1,19 @@
 //! The embedded durable store: one SQLite file, one writer, an fsync before every answer.
 //!
 //! ```text
-//! commit ──► channel ──► writer thread: joins what waits, one transaction, fsync ──► answers
+//! commit, lease ──► channel ──► writer thread: joins what waits, one transaction, fsync ──► answers
 //! position, is_seen, … ──► a few read connections, called right on the executor
 //! ```
 
 mod change;
 mod checksum;
 mod dead_letter;
+mod entry;
 mod fault;
 mod folder;
 mod lock;
 mod payload;
+mod queue;
 mod reader;
 mod rescue;
 mod salvage;
@@ -24,16 +26,20 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use event_listener::{Event, EventListener};
+use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use change::{Change, Digest};
 pub use dead_letter::{DeadLetter, DeadLetterFilter, FaultRecord};
+pub use entry::{Entry, Lease, Leased, Push, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
 
-use crate::model::{Fault, Value};
+use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
 use fault::{is_damage, stop};
 use lock::FolderLock;
+use queue::Ledger;
 use reader::Readers;
 use schema::Version;
 use state::Found;
@@ -73,10 +79,10 @@ impl Store {
         made.map_err(|error| stop("make the state folder", folder, error))?;
         let lock = FolderLock::take(folder)?;
         let file = folder.join(FILE);
-        let connection = open_whole(&file)?;
+        let (connection, ledger) = open_whole(&file, &clock)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, 4);
         let readers = Readers::open(&file, count).map_err(|error| stop("open", &file, error))?;
-        let writer = Some(Writer::start(connection, file, clock.clone())?);
+        let writer = Some(Writer::start(connection, ledger, file, clock.clone())?);
         let inner = Inner { readers, writer, clock, folder: folder.to_owned(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -149,6 +155,86 @@ impl Store {
         self.inner.readers.read(|connection| Ok(Found { value: dead_letter::count(connection)?, damaged: 0 }))
     }
 
+    /// Up to `count` entries of a queue that are due, the highest priority first, then the oldest. Each belongs to the
+    /// caller until it is settled or released, or the process ends; that it was handed out is on disk when this
+    /// answers. Suspects come one at a time, and nothing else of their queue meanwhile.
+    pub async fn lease(&self, queue: &str, count: usize, now: Timestamp) -> Result<Vec<Leased>, Fault> {
+        let Some(writer) = &self.inner.writer else { return Err(writer::refuse_to_write()) };
+        let Some(handed) = writer.lease(queue.into(), count, now).await? else { return Ok(Vec::new()) };
+        let (mut leased, mut unreadable) = (Vec::new(), Vec::new());
+        for handed in handed.take() {
+            match handed.decode() {
+                Some(entry) => leased.push(entry),
+                None => unreadable.push(Change::Settle(handed.lease)),
+            }
+        }
+        if !unreadable.is_empty() {
+            writer.board().count_damaged(unreadable.len() as u64);
+            log::error!(queue, items = unreadable.len(); "entries of a queue cannot be read, and are dropped");
+            writer.commit(unreadable).await?;
+        }
+        Ok(leased)
+    }
+
+    /// Takes back entries that nobody works on any more, without waiting for the disk; they are handed out again at the
+    /// queue's next lease.
+    pub fn give_back(&self, queue: &str, leases: impl IntoIterator<Item = Lease>) {
+        if let Some(writer) = &self.inner.writer {
+            writer.board().give_back(queue, leases);
+        }
+    }
+
+    /// Wakes at the next push to the queue, or release into it. Listen first, then lease: so none is missed.
+    pub fn pushed(&self, queue: &str) -> EventListener {
+        match &self.inner.writer {
+            Some(writer) => writer.board().changed(queue),
+            // Nothing is ever pushed here.
+            None => Event::new().listen(),
+        }
+    }
+
+    /// When to lease again if there is nothing to hand out now: the earliest time at which an entry is due, or at which
+    /// a suspect ceases to hold up its queue.
+    pub fn next_due(&self, queue: &str) -> Result<Option<Timestamp>, Fault> {
+        let held_until = self.inner.writer.as_ref().and_then(|writer| writer.board().held_until(queue));
+        match held_until {
+            Some(until) => Ok(Some(until)),
+            None => self.inner.readers.read(|connection| queue::next_due(connection, queue)),
+        }
+    }
+
+    /// How much a queue holds, entries that are handed out included. Costs nothing.
+    pub fn queue_size(&self, queue: &str) -> Result<QueueSize, Fault> {
+        match &self.inner.writer {
+            Some(writer) => Ok(writer.board().size(queue)),
+            None => {
+                let sizes = self.inner.readers.read(queue::sizes)?;
+                Ok(sizes.iter().find(|(name, _)| **name == *queue).map(|(_, size)| *size).unwrap_or_default())
+            }
+        }
+    }
+
+    /// Whether any queue holds anything, entries that are handed out included.
+    pub fn is_anything_queued(&self) -> Result<bool, Fault> {
+        Ok(self.queue_sizes()?.iter().any(|(_, size)| size.items > 0))
+    }
+
+    /// Every queue by name: how much it holds, and since when the oldest entry has been there.
+    pub fn queues(&self) -> Result<Vec<(Text, QueueSize, Option<Timestamp>)>, Fault> {
+        let with_oldest = |(name, size): (Text, QueueSize)| {
+            let oldest = self.inner.readers.read(|connection| queue::oldest(connection, &name))?;
+            Ok((name, size, oldest))
+        };
+        self.queue_sizes()?.into_iter().map(with_oldest).collect()
+    }
+
+    fn queue_sizes(&self) -> Result<Vec<(Text, QueueSize)>, Fault> {
+        match &self.inner.writer {
+            Some(writer) => Ok(writer.board().sizes()),
+            None => self.inner.readers.read(queue::sizes),
+        }
+    }
+
     /// Whether commits wait because the disk is full.
     pub fn is_waiting_for_space(&self) -> bool {
         self.inner.writer.as_ref().is_some_and(Writer::is_waiting_for_space)
@@ -156,7 +242,8 @@ impl Store {
 
     /// How many damaged rows were passed over since the store was opened.
     pub fn damaged_rows(&self) -> u64 {
-        self.inner.readers.damaged_rows()
+        let entries = self.inner.writer.as_ref().map_or(0, |writer| writer.board().damaged_entries());
+        self.inner.readers.damaged_rows() + entries
     }
 
     /// The state folder.
@@ -166,31 +253,31 @@ impl Store {
 }
 
 /// Opens the file for the writer, in this gatherd's schema, and replaces it if it is damaged.
-fn open_whole(file: &Path) -> Result<Connection, Fault> {
+fn open_whole(file: &Path, clock: &Clock) -> Result<(Connection, Ledger), Fault> {
     let failed = |error: &dyn std::fmt::Display| stop("open", file, error);
     salvage::finish(file).map_err(|error| failed(&error))?;
     folder::create(file).map_err(|error| failed(&error))?;
-    match open_checked(file) {
-        Ok(Checked::Whole(connection)) => return Ok(connection),
+    match open_checked(file, clock) {
+        Ok(Checked::Whole(connection, ledger)) => return Ok((connection, *ledger)),
         Ok(Checked::Newer(version)) => return Err(newer_schema(file, version)),
         Ok(Checked::Damaged(why)) => salvage::replace(file, &why)?,
         Err(error) if is_damage(&error) => salvage::replace(file, &error.to_string())?,
         Err(error) => return Err(failed(&error)),
     }
-    match open_checked(file) {
-        Ok(Checked::Whole(connection)) => Ok(connection),
+    match open_checked(file, clock) {
+        Ok(Checked::Whole(connection, ledger)) => Ok((connection, *ledger)),
         Ok(_) => Err(failed(&"the store that was made in its place is damaged too; is the disk?")),
         Err(error) => Err(failed(&error)),
     }
 }
 
 enum Checked {
-    Whole(Connection),
+    Whole(Connection, Box<Ledger>),
     Newer(i64),
     Damaged(String),
 }
 
-fn open_checked(file: &Path) -> rusqlite::Result<Checked> {
+fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
     let mut connection = schema::connect_to_write(file)?;
     let version = match schema::version(&connection)? {
         Version::Known(version) => version,
@@ -206,7 +293,8 @@ fn open_checked(file: &Path) -> rusqlite::Result<Checked> {
             return Ok(Checked::Damaged(format!("it has no table `{}`", table.name)));
         }
     }
-    Ok(Checked::Whole(connection))
+    let ledger = Ledger::recover(&mut connection, file.to_owned(), clock)?;
+    Ok(Checked::Whole(connection, Box::new(ledger)))
 }
 
 fn newer_schema(file: &Path, version: i64) -> Fault {

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Row};
 
 use super::checksum::{Table, is_whole};
 use super::folder::create;
+use super::queue;
 use super::salvage::{COMPANIONS, beside, remove_with_companions};
 use super::schema::{self, TABLES, Version};
 
@@ -50,6 +51,9 @@ pub(super) fn rescue(file: &Path, fresh: &Path) -> Result<Rescued, Box<dyn Error
         Err(_) => rescued.tables_cut_short = TABLES.len() as u64,
     }
     schema::migrate(&mut target, version.unwrap_or(schema::VERSION), schema::VERSION)?;
+    let transaction = target.transaction()?;
+    queue::reconcile(&transaction, file)?;
+    transaction.commit()?;
     target.close().map_err(|(_, error)| error)?;
     File::open(fresh)?.sync_all()?;
     Ok(rescued)
@@ -148,8 +152,7 @@ fn copy_rows(
     order: &str,
     damaged_rows: &mut u64,
 ) -> rusqlite::Result<bool> {
-    let key = if table.crc == 0 { "pipeline" } else { "id" };
-    let sql = format!("SELECT * FROM {} ORDER BY {key} {order}", table.name);
+    let sql = format!("SELECT * FROM {} ORDER BY {} {order}", table.name, table.key);
     let Ok(mut statement) = from.prepare(&sql) else { return Ok(false) };
     let places = vec!["?"; statement.column_count()].join(",");
     let mut insert = to.prepare(&format!("INSERT OR IGNORE INTO {} VALUES ({places})", table.name))?;

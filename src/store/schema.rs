@@ -52,25 +52,54 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
         UNIQUE (pipeline, component, item)
     ) STRICT;
     CREATE INDEX dead_letter_last ON dead_letter (last);
+
+    CREATE TABLE queue (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, name TEXT NOT NULL UNIQUE) STRICT;
+
+    -- The entries of a push, for all queues that got it. Each entry has a checksum of its own.
+    CREATE TABLE batch (id INTEGER PRIMARY KEY, entries BLOB NOT NULL) STRICT;
+
+    -- What has become of a batch in each queue. The row stays until every queue has settled the batch. Times are in
+    -- milliseconds since 1970; `waiting` is how many entries can be handed out, `due` when the next one can.
+    CREATE TABLE progress (
+        crc INTEGER NOT NULL, queue INTEGER NOT NULL, batch INTEGER NOT NULL, priority INTEGER NOT NULL,
+        waiting INTEGER NOT NULL, due INTEGER, pushed INTEGER NOT NULL, expires INTEGER,
+        bytes INTEGER NOT NULL, queues INTEGER NOT NULL, states BLOB NOT NULL, dues BLOB,
+        PRIMARY KEY (queue, batch)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX progress_waiting ON progress (queue, priority DESC, batch) WHERE waiting > 0;
+    CREATE INDEX progress_due ON progress (queue, due) WHERE due IS NOT NULL;
 "];
 
-const META: Table = Table { name: "meta", crc: 0, put: "REPLACE INTO meta VALUES (?, ?, ?)" };
+const META: Table = Table { name: "meta", crc: 0, key: "name", put: "REPLACE INTO meta VALUES (?, ?, ?)" };
 pub(super) const POSITIONS: [Table; 2] = [
-    Table { name: "position_even", crc: 0, put: "REPLACE INTO position_even VALUES (?, ?, ?, ?, ?)" },
-    Table { name: "position_odd", crc: 0, put: "REPLACE INTO position_odd VALUES (?, ?, ?, ?, ?)" },
+    Table { name: "position_even", put: "REPLACE INTO position_even VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS },
+    Table { name: "position_odd", put: "REPLACE INTO position_odd VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS },
 ];
-pub(super) const SEEN: Table = Table { name: "seen", crc: 0, put: "REPLACE INTO seen VALUES (?, ?, ?, ?, ?)" };
-pub(super) const LAST: Table = Table { name: "last", crc: 0, put: "REPLACE INTO last VALUES (?, ?, ?, ?, ?)" };
+pub(super) const SEEN: Table = Table { name: "seen", put: "REPLACE INTO seen VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS };
+pub(super) const LAST: Table = Table { name: "last", put: "REPLACE INTO last VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS };
 pub(super) const DEAD_LETTER: Table = Table {
     name: "dead_letter",
     crc: 1,
+    key: "id",
     put: "REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
+pub(super) const QUEUE: Table = Table { name: "queue", crc: 1, key: "id", put: "REPLACE INTO queue VALUES (?, ?, ?)" };
+pub(super) const PROGRESS: Table = Table {
+    name: "progress",
+    crc: 0,
+    key: "queue",
+    put: "REPLACE INTO progress VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+};
+/// Without a checksum of the row: each entry in it has its own.
+pub(super) const BATCH: Table =
+    Table { name: "batch", crc: Table::NO_CRC, key: "id", put: "INSERT INTO batch VALUES (?, ?)" };
+
+const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
 /// Every table that holds what the store was given.
-pub(super) const TABLES: [Table; 5] = {
+pub(super) const TABLES: [Table; 8] = {
     let [even, odd] = POSITIONS;
-    [even, odd, SEEN, LAST, DEAD_LETTER]
+    [even, odd, SEEN, LAST, DEAD_LETTER, QUEUE, BATCH, PROGRESS]
 };
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.
@@ -139,6 +168,6 @@ fn connect(file: &Path, flags: OpenFlags) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(file, flags)?;
     // Only ever waited for while a checkpoint or a recovery holds the file for a moment.
     connection.busy_timeout(Duration::from_secs(5))?;
-    connection.set_prepared_statement_cache_capacity(32);
+    connection.set_prepared_statement_cache_capacity(64);
     Ok(connection)
 }

@@ -383,10 +383,10 @@ fn dead_letters_are_listed_newest_first_and_by_what_is_asked() {
 }
 
 /// Numbers that look random and come again: SplitMix64.
-struct Random(u64);
+pub(super) struct Random(pub(super) u64);
 
 impl Random {
-    fn below(&mut self, limit: usize) -> usize {
+    pub(super) fn below(&mut self, limit: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut bits = self.0;
         bits = (bits ^ (bits >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -396,7 +396,7 @@ impl Random {
 }
 
 /// Does some damage to a file: bytes changed, a page lost, or its end.
-fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
+pub(super) fn damage(random: &mut Random, bytes: &mut Vec<u8>) {
     match random.below(4) {
         0 => bytes.truncate(random.below(bytes.len())),
         1 => {

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use indexmap::IndexMap;
+use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::fault::{is_busy, is_damage, is_full, stop};
+use super::queue::{Board, HandedOut, Ledger, PackedPush};
 use super::{Change, dead_letter, salvage, state};
-use crate::model::{Fault, FaultKind};
+use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
 /// How many changes one commit joins. Beyond it a commit gets slower for each, and no cheaper.
@@ -22,15 +24,18 @@ const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 /// The handle of the writer's thread. Dropping it finishes the commit at hand, and ends the thread.
 pub(super) struct Writer {
     thread: GroupThread<Commits>,
+    board: Arc<Board>,
     waiting_for_space: Arc<AtomicBool>,
     file: PathBuf,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection, file: PathBuf, clock: Clock) -> Result<Self, Fault> {
+    pub(super) fn start(connection: Connection, ledger: Ledger, file: PathBuf, clock: Clock) -> Result<Self, Fault> {
+        let board = ledger.board().clone();
         let waiting_for_space = Arc::new(AtomicBool::new(false));
         let commits = Commits {
             connection,
+            ledger,
             file: file.clone(),
             clock,
             waiting_for_space: waiting_for_space.clone(),
@@ -39,12 +44,25 @@ impl Writer {
         };
         let started = GroupThread::start("gatherd-store", commits);
         let thread = started.map_err(|error| stop("start the thread that writes to", &file, error))?;
-        Ok(Self { thread, waiting_for_space, file })
+        Ok(Self { thread, board, waiting_for_space, file })
     }
 
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
-        let answer = self.thread.ask(changes).await;
+        self.ask(Request::Write(changes.into_iter().map(Write::from).collect())).await.map(drop)
+    }
+
+    /// Hands out entries of a queue.
+    pub(super) async fn lease(&self, queue: Text, count: usize, now: Timestamp) -> Result<Option<HandedOut>, Fault> {
+        self.ask(Request::Lease { queue, count, now }).await
+    }
+
+    async fn ask(&self, request: Request) -> Result<Option<HandedOut>, Fault> {
+        let answer = self.thread.ask(request).await;
         answer.unwrap_or_else(|| Err(stop("write to", &self.file, "its writer has ended")))
+    }
+
+    pub(super) fn board(&self) -> &Arc<Board> {
+        &self.board
     }
 
     pub(super) fn is_waiting_for_space(&self) -> bool {
@@ -58,9 +76,31 @@ impl Drop for Writer {
     }
 }
 
+/// What the thread is asked to do.
+enum Request {
+    Write(Vec<Write>),
+    Lease { queue: Text, count: usize, now: Timestamp },
+}
+
+/// A change, made ready where it was asked for.
+enum Write {
+    Change(Change),
+    Push(PackedPush),
+}
+
+impl From<Change> for Write {
+    fn from(change: Change) -> Self {
+        match change {
+            Change::Push(push) => Write::Push(PackedPush::new(&push)),
+            other => Write::Change(other),
+        }
+    }
+}
+
 /// What the thread does.
 struct Commits {
     connection: Connection,
+    ledger: Ledger,
     file: PathBuf,
     clock: Clock,
     waiting_for_space: Arc<AtomicBool>,
@@ -70,30 +110,45 @@ struct Commits {
 }
 
 impl GroupWork for Commits {
-    type Request = Vec<Change>;
-    type Answer = Result<(), Fault>;
+    type Request = Request;
+    /// What was handed out, to whom asked for a lease.
+    type Answer = Result<Option<HandedOut>, Fault>;
     const WEIGHT_LIMIT: usize = CHANGES;
 
-    fn weight(changes: &Vec<Change>) -> usize {
-        changes.len()
+    fn weight(request: &Request) -> usize {
+        let weight = |write: &Write| match write {
+            Write::Change(_) => 1,
+            Write::Push(push) => push.len(),
+        };
+        match request {
+            Request::Write(writes) => writes.iter().map(weight).sum(),
+            Request::Lease { count, .. } => *count,
+        }
     }
 
-    fn work(&mut self, requests: Vec<Vec<Change>>, is_closing: &dyn Fn() -> bool) -> Vec<Result<(), Fault>> {
-        let result = self.commit(&requests, is_closing);
-        vec![result; requests.len()]
+    fn work(&mut self, requests: Vec<Request>, is_closing: &dyn Fn() -> bool) -> Vec<Self::Answer> {
+        match self.commit(&requests, is_closing) {
+            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Err(fault) => requests.iter().map(|_| Err(fault.clone())).collect(),
+        }
     }
 }
 
 impl Commits {
     /// Tries until the group is on disk, the disk fails, or the store is closed.
-    fn commit(&mut self, group: &[Vec<Change>], is_closing: &dyn Fn() -> bool) -> Result<(), Fault> {
+    fn commit(&mut self, group: &[Request], is_closing: &dyn Fn() -> bool) -> Result<Vec<Option<HandedOut>>, Fault> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
         let mut log_is_empty = false;
-        loop {
-            match self.write(group) {
-                Ok(()) => break,
+        let answers = loop {
+            let written = self.write(group);
+            match written {
+                Ok(_) => self.ledger.committed(),
+                Err(_) => self.ledger.rolled_back(),
+            }
+            match written {
+                Ok(answers) => break answers,
                 Err(error) if is_full(&error) => {
                     // Its log takes space that the store can have back.
                     if !std::mem::replace(&mut log_is_empty, true) {
@@ -111,11 +166,11 @@ impl Commits {
                     return Err(self.failed.insert(stop("write to", &self.file, cause)).clone());
                 }
             }
-        }
+        };
         if self.waiting_for_space.swap(false, Ordering::Relaxed) {
             log::info!(file:% = self.file.display(); "there is space for the state again; going on");
         }
-        Ok(())
+        Ok(answers)
     }
 
     /// Moves the log into the file. Where that takes space itself, it is left for later.
@@ -145,35 +200,90 @@ impl Commits {
         Ok(())
     }
 
-    fn write(&mut self, group: &[Vec<Change>]) -> rusqlite::Result<()> {
+    fn write(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Option<HandedOut>>> {
+        self.ledger.begin();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        // Of several positions in one commit only the newest one counts, and the one before the commit is kept.
-        let mut positions = IndexMap::<_, _, foldhash::fast::RandomState>::default();
-        let mut seen: u32 = 0;
-        for change in group.iter().flatten() {
-            match change {
+        let now = self.clock.timestamp();
+        let mut joined =
+            Joined { connection: &transaction, ledger: &mut self.ledger, now, positions: IndexMap::default(), seen: 0 };
+        let mut answers = Vec::with_capacity(group.len());
+        for request in group {
+            answers.push(match request {
+                Request::Write(writes) => {
+                    writes.iter().try_for_each(|write| joined.write(write))?;
+                    None
+                }
+                Request::Lease { queue, count, now } => Some(joined.ledger.lease(&transaction, queue, *count, *now)?),
+            });
+        }
+        joined.finish(&mut self.purge)?;
+        transaction.commit()?;
+        Ok(answers)
+    }
+}
+
+impl Drop for Commits {
+    /// An end in good order: nothing that is out becomes suspect.
+    fn drop(&mut self) {
+        if self.failed.is_none()
+            && !std::thread::panicking()
+            && let Err(error) = self.ledger.close(&mut self.connection)
+        {
+            log::warn!(error:%; "cannot take back what queues have handed out; the next start takes it for suspect");
+        }
+    }
+}
+
+/// The changes of one commit.
+struct Joined<'a> {
+    connection: &'a Connection,
+    ledger: &'a mut Ledger,
+    now: Timestamp,
+    /// Of several positions in one commit only the newest one counts, and the one before the commit is kept.
+    positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
+    seen: u32,
+}
+
+impl<'a> Joined<'a> {
+    fn write(&mut self, write: &'a Write) -> rusqlite::Result<()> {
+        let Self { connection, ledger, .. } = self;
+        match write {
+            Write::Push(push) => {
+                self.seen = self.seen.saturating_add(push.passing_keys());
+                ledger.push(connection, push, self.now)
+            }
+            Write::Change(change) => match change {
                 Change::Position { pipeline, component, position } => {
-                    positions.insert((pipeline, component), position);
+                    self.positions.insert((pipeline, component), position);
+                    Ok(())
                 }
                 Change::Seen { pipeline, component, key, until } => {
-                    seen += 1;
-                    state::put_seen(&transaction, pipeline, component, key, *until)?;
+                    self.seen = self.seen.saturating_add(1);
+                    state::put_seen(connection, pipeline, component, key, *until)
                 }
                 Change::Last { pipeline, component, key, digest } => {
-                    state::put_last(&transaction, pipeline, component, key, digest)?;
+                    state::put_last(connection, pipeline, component, key, digest)
                 }
-                Change::Dead(letter) => dead_letter::put_dead_letter(&transaction, letter)?,
-            }
+                Change::Dead(letter) => dead_letter::put_dead_letter(connection, letter),
+                Change::Push(push) => ledger.push(connection, &PackedPush::new(push), self.now),
+                Change::DropOldest { queue, items } => ledger.drop_oldest(connection, queue, *items),
+                Change::Settle(lease) => ledger.settle(connection, *lease),
+                Change::Release { lease, due } => ledger.release(connection, *lease, *due),
+            },
         }
-        for ((pipeline, component), position) in positions {
-            state::put_position(&transaction, pipeline, component, position)?;
+    }
+
+    fn finish(self, purge: &mut state::Purge) -> rusqlite::Result<()> {
+        self.ledger.finish(self.connection)?;
+        for ((pipeline, component), position) in self.positions {
+            state::put_position(self.connection, pipeline, component, position)?;
         }
-        if seen > 0 {
+        if self.seen > 0 {
             // Two looked at for each one added: the table cannot outgrow what is alive by much, and costs nothing
             // while nothing is added.
-            self.purge.walk(&transaction, seen.saturating_mul(2).max(16), self.clock.timestamp())?;
+            purge.walk(self.connection, self.seen.saturating_mul(2).max(16), self.now)?;
         }
-        transaction.commit()
+        Ok(())
     }
 }
 
@@ -197,11 +307,13 @@ mod tests {
         folder::create(&file).unwrap();
         let mut connection = schema::connect_to_write(&file).unwrap();
         schema::migrate(&mut connection, 0, schema::VERSION).unwrap();
+        let ledger = Ledger::recover(&mut connection, file.clone(), &Clock::system()).unwrap();
         connection.busy_timeout(Duration::ZERO).unwrap();
         let shell = Connection::open(&file).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
         let mut commits = Commits {
             connection,
+            ledger,
             file,
             clock: Clock::system(),
             waiting_for_space: Arc::default(),
@@ -219,7 +331,7 @@ mod tests {
         };
         let position = Value::from(1);
         let change = Change::Position { pipeline: "p".into(), component: "lines".into(), position };
-        commits.commit(&[vec![change]], &is_closing).unwrap();
+        commits.commit(&[Request::Write(vec![change.into()])], &is_closing).unwrap();
         assert_eq!(asked.get(), 2);
     }
 }

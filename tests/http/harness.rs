@@ -84,7 +84,9 @@ pub(crate) fn sink(text: &str) -> Box<dyn Sink> {
     let (settings, clients): (Box<dyn SinkSettings>, _) =
         read(text, |name| find(gatherd::sinks::KINDS, name).expect("there is such a sink").read)
             .unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    settings.open(SinkContext { name: "hook".into(), clock: Clock::system(), clients }).unwrap()
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    settings.open(SinkContext { name: "hook".into(), clock: Clock::system(), clients, store }).unwrap()
 }
 
 pub(crate) fn item(value: &str) -> Item {

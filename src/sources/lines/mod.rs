@@ -183,6 +183,9 @@ impl StandardInput {
             labels: Labels::default(),
             window: None,
             position: None,
+            lease: None,
+            told: None,
+            again: None,
             place: [&self.opened.to_le_bytes()[..], &record.start.to_le_bytes()].concat(),
             fault: record.fault.map(|reason| {
                 let message = format!("cannot read the standard input at byte {}: {reason}", record.start);
@@ -252,24 +255,16 @@ impl Source for Reading {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::Progress;
+    use crate::component::contract;
     use crate::model::Value;
     use crate::runtime::{block_on, race};
     use futures_lite::future::poll_once;
     use std::io::Write;
-    use std::sync::Arc;
 
     fn open(path: &Path, once: bool) -> Box<dyn Source> {
         let path = path.to_str().unwrap().to_owned();
         let lines = Lines { path, format: None, delimiter: None, follow: true, repeat: false, max_line: Size::mib(1) };
-        let context = SourceContext {
-            pipeline: "visits".into(),
-            id: "lines".into(),
-            clock: Clock::system(),
-            position: None,
-            progress: Arc::new(Progress::default()),
-            once,
-        };
+        let context = SourceContext { once, ..contract::source_context("visits", "lines", Clock::system()) };
         lines.open(context).unwrap()
     }
 

@@ -265,6 +265,9 @@ impl Reader {
                 labels: reading.labels.clone(),
                 window: None,
                 position: Some(Position(Value::array(position))),
+                lease: None,
+                told: None,
+                again: None,
                 place,
                 fault: record.fault.map(|reason| {
                     let message = format!("cannot read `{name}` at byte {}: {reason}", record.start);

@@ -177,6 +177,9 @@ impl Ticker {
             window: Some(Window { start, end: tick }),
             place: end.as_bytes().to_vec(),
             position: Some(Position(Value::Text(end))),
+            lease: None,
+            told: None,
+            again: None,
             fault: None,
         }
     }
@@ -226,7 +229,7 @@ fn hash(context: &SourceContext, what: &[u8]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::component::Progress;
+    use crate::component::{Progress, contract};
     use crate::runtime::{Clock, block_on};
     use futures_lite::FutureExt;
     use futures_lite::future::poll_once;
@@ -285,14 +288,9 @@ mod tests {
     impl Run {
         fn context(&self) -> SourceContext {
             let position = self.mark.map(|mark| Value::from(at(mark).to_string()));
-            SourceContext {
-                pipeline: "quakes".into(),
-                id: "every".into(),
-                clock: Clock::turned_by_hand(at(self.start)),
-                progress: Arc::new(Progress::starting_at(position.clone().map(Position))),
-                position,
-                once: self.once,
-            }
+            let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
+            let context = contract::source_context("quakes", "every", Clock::turned_by_hand(at(self.start)));
+            SourceContext { progress, position, once: self.once, ..context }
         }
 
         /// Every tick, as `time made: start of its window - end of its window`.

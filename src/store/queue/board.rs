@@ -1,0 +1,116 @@
+//! What the writer's thread and everyone else share about queues: sizes, and who waits for what.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use event_listener::{Event, EventListener};
+use jiff::Timestamp;
+
+use super::Handed;
+use crate::model::Text;
+use crate::store::{Lease, QueueSize};
+
+#[derive(Debug, Default)]
+pub(in crate::store) struct Board {
+    queues: Mutex<HashMap<Text, Shown>>,
+    /// Leases that nobody works on any more.
+    given_back: Mutex<Vec<Lease>>,
+    damaged_entries: AtomicU64,
+}
+
+/// What is known of a queue as of the last commit.
+#[derive(Debug, Default)]
+struct Shown {
+    size: QueueSize,
+    /// A suspect is out: nothing else is handed out before this time, or before it is settled.
+    held_until: Option<Timestamp>,
+    changed: Arc<Event>,
+}
+
+impl Board {
+    pub(in crate::store) fn size(&self, queue: &str) -> QueueSize {
+        self.lock().get(queue).map(|shown| shown.size).unwrap_or_default()
+    }
+
+    pub(in crate::store) fn sizes(&self) -> Vec<(Text, QueueSize)> {
+        let mut sizes: Vec<_> = self.lock().iter().map(|(name, shown)| (name.clone(), shown.size)).collect();
+        sizes.sort_by(|(one, _), (other, _)| one.cmp(other));
+        sizes
+    }
+
+    pub(in crate::store) fn held_until(&self, queue: &str) -> Option<Timestamp> {
+        self.lock().get(queue)?.held_until
+    }
+
+    /// Wakes at the next push to the queue, or release into it.
+    pub(in crate::store) fn changed(&self, queue: &str) -> EventListener {
+        self.event(queue).listen()
+    }
+
+    pub(super) fn show(&self, queue: &Text, size: QueueSize, held_until: Option<Timestamp>) {
+        let mut queues = self.lock();
+        let shown = queues.entry(queue.clone()).or_default();
+        (shown.size, shown.held_until) = (size, held_until);
+    }
+
+    pub(super) fn wake(&self, queue: &str) {
+        self.event(queue).notify(usize::MAX);
+    }
+
+    /// Takes back what was handed out to someone who is gone; it is handed out again at the queue's next lease.
+    pub(in crate::store) fn give_back(&self, queue: &str, leases: impl IntoIterator<Item = Lease>) {
+        self.keep_given_back(leases);
+        self.wake(queue);
+    }
+
+    pub(super) fn keep_given_back(&self, leases: impl IntoIterator<Item = Lease>) {
+        self.given_back.lock().unwrap_or_else(PoisonError::into_inner).extend(leases);
+    }
+
+    pub(super) fn take_given_back(&self) -> Vec<Lease> {
+        std::mem::take(&mut *self.given_back.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    pub(in crate::store) fn count_damaged(&self, entries: u64) {
+        self.damaged_entries.fetch_add(entries, Ordering::Relaxed);
+    }
+
+    pub(in crate::store) fn damaged_entries(&self) -> u64 {
+        self.damaged_entries.load(Ordering::Relaxed)
+    }
+
+    fn event(&self, queue: &str) -> Arc<Event> {
+        let mut queues = self.lock();
+        if let Some(shown) = queues.get(queue) {
+            return shown.changed.clone();
+        }
+        queues.entry(queue.into()).or_default().changed.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<Text, Shown>> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The answer to a lease. What is still in it when it is dropped goes back, since then nobody waited for it any more.
+#[derive(Debug)]
+pub(in crate::store) struct HandedOut {
+    pub(super) entries: Vec<Handed>,
+    pub(super) queue: Text,
+    pub(super) board: Arc<Board>,
+}
+
+impl HandedOut {
+    pub(in crate::store) fn take(mut self) -> Vec<Handed> {
+        std::mem::take(&mut self.entries)
+    }
+}
+
+impl Drop for HandedOut {
+    fn drop(&mut self) {
+        if !self.entries.is_empty() {
+            self.board.give_back(&self.queue, self.entries.drain(..).map(|handed| handed.lease));
+        }
+    }
+}
