@@ -121,6 +121,23 @@ const EXAMPLES: &[Example] = &[
         written: &[("reports/*", 1, &[r#"{"orders":12}"#])],
         ..EXAMPLE
     },
+    // `tests/crawl.rs` crawls a larger site, and kills gatherd meanwhile.
+    Example {
+        name: "crawl",
+        variables: &[("SITE", "{server}/")],
+        replies: &[
+            ("/", r#"<a href="tea">Tea</a> <a href="/salt#fine">Salt</a> <a href="/">Here</a>"#),
+            ("/tea", r#"<a href="/">Back</a> <a href="/none">Gone</a>"#),
+            ("/salt", "no links"),
+        ],
+        runs: 2,
+        rows: Some((
+            "pages.db",
+            "SELECT replace(url, '{server}', '') || depth FROM pages ORDER BY url",
+            &["/0", "/salt1", "/tea1"],
+        )),
+        ..EXAMPLE
+    },
     Example {
         name: "follow_logs",
         variables: &[("COLLECTOR", "{server}/logs")],
@@ -194,7 +211,7 @@ fn check(example: &Example) {
     }
     if let Some((database, query, expected)) = example.rows {
         let database = rusqlite::Connection::open(folder.path().join(database)).unwrap();
-        let mut statement = database.prepare(query).unwrap();
+        let mut statement = database.prepare(&fill(query)).unwrap();
         let rows: Vec<String> = statement.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
         assert_eq!(rows, expected, "{name}");
     }

@@ -66,6 +66,9 @@ const SAMPLES: &[(&str, Leaves)] = &[
     ("set", Log(&[r#"{"id":1,"from":"north"}"#])),
     ("limit", Log(&[r#""a""#, r#""b""#])),
     ("parse", Log(&[r#"{"id":"1","name":"Ada"}"#, r#"{"id":"2","name":"Bo"}"#])),
+    ("links", Log(&[r#"/tea""#, r#"/salt?fine""#])),
+    // A single run takes no requests; `tests/webhook.rs` sends some.
+    ("webhook", Log(&[])),
     ("log", Log(&[r#"{"hello":"world"}"#, r#"{"hello":"moon"}"#])),
     ("stdout", Output(&[r#"{"hello":"world"}"#, r#"{"hello":"moon"}"#])),
     (
@@ -86,6 +89,11 @@ const SAMPLES: &[(&str, Leaves)] = &[
 /// What every sample's servers say: those of an API of users and tickets.
 fn answer(seen: &Seen, connection: &mut dyn Connection) -> io::Result<()> {
     let said = match (&*seen.method, &*seen.target) {
+        ("GET", "/") => reply(
+            "200 OK",
+            &["content-type: text/html"],
+            r#"<nav><a href="tea#top">Tea</a> <a href="/salt?fine">Salt</a> <a href="//other.example/">Other</a></nav>"#,
+        ),
         ("GET", "/users") => json(r#"{"users":[{"id":1},{"id":2}]}"#),
         ("GET", "/users/1") => json(r#"{"name":"Ada"}"#),
         ("GET", _) => reply("404 Not Found", &[], ""),

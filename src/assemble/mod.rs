@@ -77,6 +77,7 @@ fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
         .iter()
         .map(|pipeline| pipeline::read(pipeline, &mut sinks, reading, &mut description))
         .collect();
+    report_taken_twice(config, &pipelines, reading);
     if config.pipelines.is_empty() && config.files > 0 && !reading.mistakes.any() {
         reading.mistakes.report(
             Rule::NoPipeline,
@@ -96,6 +97,25 @@ fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
         service: service?,
         description,
     })
+}
+
+/// Two sources cannot take the same requests.
+fn report_taken_twice(config: &Config, pipelines: &[Option<PipelinePlan>], reading: &Reading) {
+    let mut taken: HashMap<String, &str> = HashMap::new();
+    for (section, plan) in config.pipelines.iter().zip(pipelines) {
+        let Some(takes) = plan.as_ref().and_then(|plan| plan.source.settings.takes()) else { continue };
+        match taken.get(&takes) {
+            None => {
+                taken.insert(takes, &section.name);
+            }
+            Some(first) => {
+                let place = section.from.as_ref().map_or(&section.place, |from| &from.place).clone();
+                let message = format!("the pipeline `{first}` takes `{takes}` already");
+                let message = reading.fill.mask(&message);
+                reading.mistakes.report(Rule::TakenTwice, place, message, "give one of the two another `path`");
+            }
+        }
+    }
 }
 
 /// Reads each `[http.NAME]`. Nothing if one is wrong.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Progress, Quiescence};
-use crate::http::Clients;
+use crate::http::{Clients, Listeners};
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
 use crate::store::Store;
@@ -25,6 +25,8 @@ pub struct SourceContext {
     /// The source shall end: one tick a schedule, a list to its end.
     pub once: bool,
     pub store: Store,
+    /// For a source that others hand items to.
+    pub listeners: Listeners,
     /// In a single run: what else goes on, for a source that cannot tell by itself that it is at its end.
     pub quiescence: Option<Arc<Quiescence>>,
 }

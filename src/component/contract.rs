@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
 use super::{Opened, Progress, Sink, SinkContext, SinkSettings, SourceContext};
-use crate::http::{Allow, Clients};
+use crate::http::{Allow, Clients, Listeners};
 use crate::model::{Item, Labels, Object, Origin, Value};
 use crate::runtime::{Clock, block_on};
 use crate::store::Store;
@@ -16,6 +16,7 @@ pub fn sink_context(name: &str, clock: Clock) -> SinkContext {
 
 /// The context of a source that begins anew.
 pub fn source_context(pipeline: &str, id: &str, clock: Clock) -> SourceContext {
+    let listeners = Listeners::new(clock.clone());
     SourceContext {
         pipeline: pipeline.into(),
         id: id.into(),
@@ -24,6 +25,7 @@ pub fn source_context(pipeline: &str, id: &str, clock: Clock) -> SourceContext {
         progress: Arc::new(Progress::default()),
         once: false,
         store: store(),
+        listeners,
         quiescence: None,
     }
 }

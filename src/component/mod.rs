@@ -16,7 +16,7 @@ mod sink;
 mod source;
 mod step;
 
-pub use crate::http::{Clients, Grow, Meter};
+pub use crate::http::{Clients, Grow, Listeners, Meter};
 pub use context::{Opened, SinkContext, SourceContext, StepContext};
 pub use fuel::with_fuel;
 pub use full::Full;

@@ -126,5 +126,10 @@ pub trait SourceSettings: Send + Sync {
         None
     }
 
+    /// What it takes for itself, in words, if no other source may take the same: `POST 127.0.0.1:8080/hook`.
+    fn takes(&self) -> Option<String> {
+        None
+    }
+
     fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>>;
 }

@@ -13,12 +13,14 @@ use futures_rustls::TlsStream;
 use hyper::rt::ReadBufCursor;
 use hyper_util::client::legacy::connect::{Connected, Connection};
 
-use crate::runtime::{self, Clock, TcpStream};
+use crate::runtime::{self, Clock, TcpStream, UnixStream};
 
 /// A connection, encrypted or not.
 pub(super) enum Stream {
     Plain(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
+    /// Over a socket of this machine.
+    Local(UnixStream),
 }
 
 /// What one read can take; the kernel's default socket buffers hold not much more.
@@ -42,6 +44,7 @@ impl hyper::rt::Read for Stream {
             let read = ready!(match &mut *self {
                 Stream::Plain(stream) => Pin::new(stream).poll_read(context, landing),
                 Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, landing),
+                Stream::Local(stream) => Pin::new(stream).poll_read(context, landing),
             })?;
             buffer.put_slice(&landing[..read]);
             Poll::Ready(Ok(()))
@@ -54,6 +57,7 @@ impl hyper::rt::Write for Stream {
         match &mut *self {
             Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
         }
     }
 
@@ -61,6 +65,7 @@ impl hyper::rt::Write for Stream {
         match &mut *self {
             Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
             Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Local(stream) => Pin::new(stream).poll_flush(context),
         }
     }
 
@@ -68,6 +73,7 @@ impl hyper::rt::Write for Stream {
         match &mut *self {
             Stream::Plain(stream) => Pin::new(stream).poll_close(context),
             Stream::Encrypted(stream) => Pin::new(stream).poll_close(context),
+            Stream::Local(stream) => Pin::new(stream).poll_close(context),
         }
     }
 
@@ -83,6 +89,7 @@ impl hyper::rt::Write for Stream {
         match &mut *self {
             Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Stream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Stream::Local(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
 }

@@ -1,66 +1,176 @@
-//! A small HTTP/1.1 server on gatherd's runtime.
+//! A small HTTP/1.1 server on gatherd's runtime (RFC 9112).
 
+use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_channel::Receiver;
+use async_lock::{Semaphore, SemaphoreGuardArc};
 use bytes::Bytes;
 use futures_lite::future::Boxed;
-use http_body_util::{BodyExt, Full, Limited};
+use http::header::{CONTENT_TYPE, EXPECT};
+use http::{HeaderValue, Response, StatusCode};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
 use super::io::{Stream, Timer};
-use crate::runtime::{self, Clock, TcpListener};
+use super::listener::Listener;
+use crate::runtime::{self, Clock};
 
-/// Answers a request whose body has been read whole.
-pub type Handler = Arc<dyn Fn(http::Request<Bytes>) -> Boxed<http::Response<Bytes>> + Send + Sync>;
+/// Answers a request whose head has come.
+pub type Handler = Arc<dyn Fn(Asked) -> Boxed<Response<Bytes>> + Send + Sync>;
 
 /// How long a client may take to send the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves connections as they come, for as long as the future is polled. A body larger than `max_body` bytes is
-/// answered with 413.
-pub async fn serve(listener: TcpListener, clock: Clock, max_body: usize, handler: Handler) {
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How many connections are served at once; the next ones wait in the system's queue.
+const CONNECTIONS: usize = 512;
+
+/// How much of a body that is not wanted is taken all the same, and for how long: a client that still sends when its
+/// connection ends may never see the reply.
+const UNWANTED: usize = 4 << 20;
+const UNWANTED_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A request, of which the head has been read.
+pub struct Asked {
+    pub head: http::request::Parts,
+    pub body: RequestBody,
+    /// Who is at the other end of the connection; nothing for a socket of this machine.
+    pub peer: Option<SocketAddr>,
+}
+
+impl Asked {
+    /// A reply in place of reading the body.
+    pub async fn refuse(self, status: StatusCode, why: &str) -> Response<Bytes> {
+        // A client that asks before it sends is glad to send nothing.
+        if !self.head.headers.contains_key(EXPECT) {
+            let RequestBody { body, clock } = self.body;
+            let _ = clock.timeout(UNWANTED_TIMEOUT, Limited::new(body, UNWANTED).collect()).await;
+        }
+        reply(status, why)
+    }
+}
+
+/// A body that has not been read.
+pub struct RequestBody {
+    body: Incoming,
+    clock: Clock,
+}
+
+/// Why a body did not come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyFault {
+    TooLarge,
+    TooSlow,
+    CutShort,
+}
+
+impl RequestBody {
+    /// Its length in bytes, if the head tells.
+    pub fn length(&self) -> Option<u64> {
+        self.body.size_hint().exact()
+    }
+
+    /// All of it, if it has at most `max` bytes.
+    pub async fn read(self, max: usize) -> Result<Bytes, BodyFault> {
+        match self.clock.timeout(BODY_TIMEOUT, Limited::new(self.body, max).collect()).await {
+            None => Err(BodyFault::TooSlow),
+            Some(Ok(body)) => Ok(body.to_bytes()),
+            Some(Err(error)) if error.is::<LengthLimitError>() => Err(BodyFault::TooLarge),
+            Some(Err(_)) => Err(BodyFault::CutShort),
+        }
+    }
+}
+
+/// A reply whose body is a line for a person.
+pub fn reply(status: StatusCode, line: &str) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(format!("{line}\n")));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+    response
+}
+
+/// Serves connections as they come, until `stop` is closed; requests that have come by then are answered, by tasks
+/// that hold on to `alive`.
+pub(super) async fn serve<A: Clone + Send + 'static>(
+    listener: Listener,
+    clock: Clock,
+    stop: Receiver<Infallible>,
+    alive: A,
+    handler: Handler,
+) {
+    let room = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (clock, handler) = (clock.clone(), handler.clone());
+        let accepted = async {
+            let place = room.acquire_arc().await;
+            Some((listener.accept().await, place))
+        };
+        match runtime::race(accepted, stopped(&stop)).await {
+            None => break,
+            Some((Ok((stream, peer)), place)) => {
+                let connection = Connection { stream, peer, clock: clock.clone(), stop: stop.clone(), place };
+                let (handler, alive) = (handler.clone(), alive.clone());
                 runtime::spawn(async move {
-                    let served = http1::Builder::new()
-                        .timer(Timer(clock))
-                        .header_read_timeout(HEAD_TIMEOUT)
-                        .serve_connection(
-                            Stream::Plain(stream),
-                            service_fn(|request| answer(request, max_body, handler.clone())),
-                        )
-                        .await;
-                    if let Err(error) = served {
-                        log::debug!(cause:% = error; "a client's connection ended early");
-                    }
+                    connection.serve(handler).await;
+                    drop(alive);
                 });
             }
-            Err(error) => {
+            Some((Err(error), _)) => {
                 log::warn!(cause:% = error; "a connection could not be accepted");
                 // Out of descriptors, most likely: some have to close first.
                 clock.sleep(Duration::from_millis(100)).await;
             }
         }
     }
+    // Before those who wait for the end are told.
+    drop(listener);
+    drop(alive);
 }
 
-async fn answer(
-    request: http::Request<hyper::body::Incoming>,
-    max_body: usize,
-    handler: Handler,
-) -> Result<http::Response<Full<Bytes>>, std::convert::Infallible> {
-    let (head, body) = request.into_parts();
-    let response = match Limited::new(body, max_body).collect().await {
-        Ok(body) => handler(http::Request::from_parts(head, body.to_bytes())).await,
-        Err(_) => {
-            let mut response = http::Response::new(Bytes::from_static(b"the body is too large, or was cut short\n"));
-            *response.status_mut() = http::StatusCode::PAYLOAD_TOO_LARGE;
-            response
+async fn stopped<T>(stop: &Receiver<Infallible>) -> Option<T> {
+    // Nothing is ever sent: it ends when the other end is dropped.
+    let _ = stop.recv().await;
+    None
+}
+
+struct Connection {
+    stream: Stream,
+    peer: Option<SocketAddr>,
+    clock: Clock,
+    stop: Receiver<Infallible>,
+    place: SemaphoreGuardArc,
+}
+
+impl Connection {
+    async fn serve(self, handler: Handler) {
+        let Self { stream, peer, clock, stop, place } = self;
+        let service = service_fn(|request: http::Request<Incoming>| {
+            let (head, body) = request.into_parts();
+            let answered = handler(Asked { head, body: RequestBody { body, clock: clock.clone() }, peer });
+            async { Ok::<_, Infallible>(answered.await.map(Full::new)) }
+        });
+        let mut served = std::pin::pin!(
+            http1::Builder::new()
+                .timer(Timer(clock.clone()))
+                .header_read_timeout(HEAD_TIMEOUT)
+                .serve_connection(stream, service)
+        );
+        let outcome = match runtime::race(async { Some(served.as_mut().await) }, stopped(&stop)).await {
+            Some(outcome) => outcome,
+            None => {
+                served.as_mut().graceful_shutdown();
+                served.await
+            }
+        };
+        if let Err(error) = outcome {
+            log::debug!(cause:% = error; "a client's connection ended early");
         }
-    };
-    Ok(response.map(Full::new))
+        drop(place);
+    }
 }

@@ -8,11 +8,13 @@ use jiff::Timestamp;
 
 use super::{Number, Object, Text, Value};
 
-/// The labels of an item: those of the reply it came from, and those that its author set.
+/// The labels of an item: those that it came with, those of the last reply, and those that its author set.
 ///
-/// A clone shares its contents. A label that was set hides the one of the same name from the reply.
+/// A clone shares its contents. A label that was set hides the one of the same name from the reply, and that hides the
+/// one that the item came with.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
+    came_with: Option<Arc<Object>>,
     reply: Option<Arc<Reply>>,
     set: Option<Arc<Object>>,
 }
@@ -33,9 +35,15 @@ pub struct Reply {
 }
 
 impl Labels {
-    /// These labels with those of a new reply; labels that were set stay.
+    /// These labels with those of a new reply in place of an earlier one; labels that were set stay.
     pub fn with_reply(&self, reply: Arc<Reply>) -> Self {
-        Self { reply: Some(reply), set: self.set.clone() }
+        // What an earlier reply told, such as a status, is not true of this one.
+        let came_with =
+            self.came_with.as_ref().map(|labels| match Reply::NAMES.iter().any(|name| labels.contains_key(*name)) {
+                false => labels.clone(),
+                true => Arc::new(without_reply(labels)),
+            });
+        Self { came_with, reply: Some(reply), set: self.set.clone() }
     }
 
     pub fn set(&mut self, name: Text, value: Value) {
@@ -44,12 +52,13 @@ impl Labels {
 
     pub fn get(&self, name: &str) -> Option<Value> {
         let set = self.set.as_ref().and_then(|set| set.get(name).cloned());
-        set.or_else(|| self.reply.as_ref().and_then(|reply| reply.get(name)))
+        let told = || self.reply.as_ref().and_then(|reply| reply.get(name));
+        set.or_else(told).or_else(|| self.came_with.as_ref().and_then(|labels| labels.get(name).cloned()))
     }
 
     /// All labels as one object, as `labels` gives them to a filter.
     pub fn to_value(&self) -> Value {
-        let mut object = Object::default();
+        let mut object = self.came_with.as_deref().cloned().unwrap_or_default();
         if let Some(reply) = &self.reply {
             for name in Reply::NAMES {
                 if let Some(value) = reply.get(name) {
@@ -64,11 +73,17 @@ impl Labels {
     }
 }
 
-/// Labels as [`Labels::to_value`] showed them, read back.
+/// The labels that an item comes with: as its source gives them, or as [`Labels::to_value`] showed them before the item
+/// was stored.
 impl From<Object> for Labels {
     fn from(object: Object) -> Self {
-        Self { reply: None, set: (!object.is_empty()).then(|| Arc::new(object)) }
+        Self { came_with: (!object.is_empty()).then(|| Arc::new(object)), ..Self::default() }
     }
+}
+
+fn without_reply(labels: &Object) -> Object {
+    let others = labels.iter().filter(|(name, _)| !Reply::NAMES.contains(&&***name));
+    others.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
 impl Reply {
@@ -81,44 +96,62 @@ impl Reply {
             "url" => Value::Text(self.url.clone()),
             "host" => Value::Text(self.host.clone()),
             "status" => Value::from(i64::from(self.status?)),
-            "headers" => self.headers_value(),
+            "headers" => headers_value(&self.headers),
             "fetched_at" => Value::from(self.fetched_at.to_string()),
             "elapsed" => Value::Number(Number::Float(self.elapsed.as_secs_f64())),
             "fault" => Value::from(self.fault?),
             _ => return None,
         })
     }
+}
 
-    fn headers_value(&self) -> Value {
-        let joined = |name| {
-            let lines: Vec<_> =
-                self.headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
-            lines.join(", ")
-        };
-        self.headers.keys().map(|name| (Text::from(name.as_str()), Value::from(joined(name)))).collect()
-    }
+/// Headers by their names in lower case; repeated ones joined by `, `.
+pub fn headers_value(headers: &HeaderMap) -> Value {
+    let joined = |name| {
+        let lines: Vec<_> = headers.get_all(name).iter().map(|line| String::from_utf8_lossy(line.as_bytes())).collect();
+        lines.join(", ")
+    };
+    headers.keys().map(|name| (Text::from(name.as_str()), Value::from(joined(name)))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_label_that_was_set_hides_the_one_of_the_reply() {
-        let reply = Reply {
+    fn reply(status: Option<u16>) -> Arc<Reply> {
+        Arc::new(Reply {
             url: "http://a/".into(),
             host: "a".into(),
-            status: Some(200),
+            status,
             headers: HeaderMap::new(),
             fetched_at: Timestamp::UNIX_EPOCH,
             elapsed: Duration::from_millis(1500),
             fault: None,
-        };
-        let mut labels = Labels::default().with_reply(Arc::new(reply));
+        })
+    }
+
+    #[test]
+    fn a_label_that_was_set_hides_the_one_of_the_reply() {
+        let mut labels = Labels::default().with_reply(reply(Some(200)));
         labels.set("host".into(), Value::from("b"));
         assert_eq!(labels.get("host"), Some(Value::from("b")));
         assert_eq!(labels.get("elapsed"), Some(Value::from(1.5)));
         assert_eq!(labels.to_value().get("host"), Some(&Value::from("b")));
         assert_eq!(labels.to_value().get("fault"), None);
+    }
+
+    #[test]
+    fn labels_that_were_stored_are_those_of_an_earlier_reply() {
+        let mut labels = Labels::default().with_reply(reply(Some(200)));
+        labels.set("depth".into(), Value::from(2));
+        let Value::Object(stored) = labels.to_value() else { unreachable!("labels are an object") };
+        let labels = Labels::from(Arc::unwrap_or_clone(stored));
+        assert_eq!(labels.get("status"), Some(Value::from(200)));
+        for (status, expected) in [(Some(404), Some(Value::from(404))), (None, None)] {
+            let labels = labels.with_reply(reply(status));
+            assert_eq!(labels.get("status"), expected);
+            assert_eq!(labels.to_value().get("status"), expected.as_ref());
+            assert_eq!(labels.get("depth"), Some(Value::from(2)));
+        }
     }
 }

@@ -14,7 +14,7 @@ mod value;
 pub use columns::Columns;
 pub use fault::{Fault, FaultKind, Verdict};
 pub use item::{Item, ItemId, Origin, TraceId, Window};
-pub use labels::{Labels, Reply};
+pub use labels::{Labels, Reply, headers_value};
 pub use outcome::Outcome;
 pub use quantity::{Rate, Size, parse_duration, show_duration};
 pub use value::{Number, Object, Text, Value};

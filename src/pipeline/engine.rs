@@ -18,12 +18,15 @@ use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger, settle};
 use super::stage::{Stage, work};
 use crate::component::{
-    Position, Progress, Quiescence, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext,
+    Listeners, Position, Progress, Quiescence, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext,
 };
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock, Task};
 use crate::store::Store;
+
+/// How long the last replies to those who handed items in may take.
+const LAST_REPLIES: Duration = Duration::from_secs(2);
 
 /// How an engine runs.
 #[derive(Clone, Debug, Default)]
@@ -70,7 +73,9 @@ impl Engine {
         let life = Life::default();
         let budget = Budget::new(plan.memory, plan.pipelines.len(), options.clock.clone());
         let quiescence = options.once.then(Arc::default);
-        let mut opening = Opening { plan, store, options, life: &life, quiescence, tasks: Tasks::default() };
+        let listeners = Listeners::new(options.clock.clone());
+        let tasks = Tasks::default();
+        let mut opening = Opening { plan, store, options, life: &life, quiescence, listeners: &listeners, tasks };
         let sinks = plan.sinks.iter().map(|sink| opening.sink(sink)).collect::<Result<HashMap<_, _>, _>>()?;
         let mut pipelines = Vec::new();
         for pipeline in &plan.pipelines {
@@ -87,7 +92,7 @@ impl Engine {
         let mut tasks = opening.tasks;
         pipelines.into_iter().for_each(|pipeline| pipeline.start(&mut tasks, &life));
         let (done, finished) = async_channel::bounded::<()>(1);
-        tasks.supervise(done);
+        tasks.supervise(listeners, done);
         Ok(Self { life, pipelines: handles, finished })
     }
 
@@ -144,6 +149,7 @@ struct Opening<'a> {
     options: &'a Options,
     life: &'a Life,
     quiescence: Option<Arc<Quiescence>>,
+    listeners: &'a Listeners,
     tasks: Tasks,
 }
 
@@ -227,6 +233,7 @@ impl Opening<'_> {
             progress: progress.clone(),
             once: self.options.once,
             store: self.store.clone(),
+            listeners: self.listeners.clone(),
             quiescence: self.quiescence.clone(),
         };
         let source = plan.source.settings.open(context.clone())?;
@@ -394,13 +401,15 @@ impl OpenedSink {
 }
 
 impl Tasks {
-    /// Waits for all tasks, one layer after the other, and lets go of `done` at the end.
-    fn supervise(self, done: Sender<()>) {
+    /// Waits for all tasks, one layer after the other, and lets go of `done` once those who handed items in have been
+    /// told how they ended.
+    fn supervise(self, listeners: Listeners, done: Sender<()>) {
         let sinks: Vec<_> = self.sinks.into_iter().map(OpenedSink::start).collect();
         runtime::spawn(async move {
             for task in self.pipelines.into_iter().chain(sinks).chain(self.settlers) {
                 join(task, "engine").await;
             }
+            listeners.finished(LAST_REPLIES).await;
             drop(done);
         });
     }

@@ -18,12 +18,17 @@ impl TcpListener {
     pub async fn bind(addresses: impl async_std::net::ToSocketAddrs) -> io::Result<Self> {
         let mut failure = io::ErrorKind::AddrNotAvailable.into();
         for address in addresses.to_socket_addrs().await? {
-            match Async::<std::net::TcpListener>::bind(address) {
-                Ok(listener) => return Ok(Self(listener)),
+            match Self::bind_to(address) {
+                Ok(listener) => return Ok(listener),
                 Err(error) => failure = error,
             }
         }
         Err(failure)
+    }
+
+    /// [`TcpListener::bind`] for an address that needs no looking up.
+    pub fn bind_to(address: SocketAddr) -> io::Result<Self> {
+        Async::<std::net::TcpListener>::bind(address).map(Self)
     }
 
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {

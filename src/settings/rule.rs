@@ -101,6 +101,8 @@ rules! {
     UnknownClient = "unknown-client",
     /// `queue` names a queue that is there.
     UnknownQueue = "unknown-queue",
+    /// No two sources listen for the same requests.
+    TakenTwice = "taken-twice",
 }
 
 #[cfg(test)]

@@ -5,15 +5,16 @@ mod every;
 mod items;
 mod lines;
 mod queue;
-
 mod schedule;
+mod webhook;
 
 pub use queue::buffer;
 
 use crate::component::{Kind, SourceSettings};
 
 /// Every source, by the name of its component key.
-pub const KINDS: &[Kind<dyn SourceSettings>] = &[every::KIND, cron::KIND, items::KIND, lines::KIND, queue::KIND];
+pub const KINDS: &[Kind<dyn SourceSettings>] =
+    &[every::KIND, cron::KIND, items::KIND, lines::KIND, queue::KIND, webhook::KIND];
 
 #[cfg(test)]
 mod tests {

@@ -2,6 +2,7 @@
 
 mod changed;
 mod limit;
+mod links;
 mod map;
 mod new;
 mod parse;
@@ -28,6 +29,7 @@ pub const KINDS: &[Kind<dyn StepSettings>] = &[
     set::KIND,
     limit::KIND,
     parse::KIND,
+    links::KIND,
 ];
 
 #[cfg(test)]

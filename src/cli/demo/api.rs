@@ -2,16 +2,16 @@
 
 use std::collections::HashSet;
 use std::io;
-use std::net::SocketAddr;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{Method, Response, StatusCode};
 use serde_json::json;
 
-use crate::http::{Handler, serve};
-use crate::runtime::{self, Clock, TcpListener};
+use crate::http::{Asked, Handler, ListenAddress, Listeners, Listening, Route};
+use crate::runtime::Clock;
 
 const NAMES: [&str; 24] = [
     "Aarhus",
@@ -51,22 +51,21 @@ const SLOW: usize = 5;
 /// Every so manieth station is unwell the first time it is asked.
 const UNWELL: usize = 6;
 
-/// Starts the API on a free port of this machine, and answers where.
-pub(super) async fn start() -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
-    let address = listener.local_addr()?;
+/// Starts the API on a free port of this machine; it runs until the answer is dropped.
+pub(super) fn start() -> io::Result<Listening> {
     let asked = Arc::new(Mutex::new(HashSet::new()));
     let clock = Clock::system();
     let pace = clock.clone();
-    let handler: Handler = Arc::new(move |request: Request<Bytes>| {
+    let handler: Handler = Arc::new(move |request: Asked| {
         let (asked, pace) = (asked.clone(), pace.clone());
         Box::pin(async move {
-            let first = asked.lock().unwrap_or_else(PoisonError::into_inner).insert(request.uri().path().to_owned());
-            answer(request.uri().path(), first, &pace).await
+            let path = request.head.uri.path();
+            let first = asked.lock().unwrap_or_else(PoisonError::into_inner).insert(path.to_owned());
+            answer(path, first, &pace).await
         })
     });
-    runtime::spawn(serve(listener, clock, 0, handler));
-    Ok(address)
+    let address = ListenAddress::Tcp((Ipv4Addr::LOCALHOST, 0).into());
+    Listeners::new(clock).listen(&address, Route { method: Method::GET, path: "/*".to_owned(), handler })
 }
 
 /// The reply to a request for `path`; `first` says that it is the first for it.

@@ -14,7 +14,7 @@ use super::{EXIT_CONFIG, mistakes, output};
 use crate::assemble;
 use crate::daemon::{self, Ending, Order};
 use crate::model::{Fault, FaultKind};
-use crate::runtime::{self, Clock};
+use crate::runtime::Clock;
 use crate::settings::Fill;
 
 const CONFIG: &str = include_str!("gatherd.toml");
@@ -34,10 +34,11 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     if let Err(fault) = prepare(folder) {
         return output::fail(&fault);
     }
-    let api = match runtime::block_on(api::start()) {
-        Ok(address) => format!("http://{address}"),
+    let listening = match api::start() {
+        Ok(listening) => listening,
         Err(error) => return output::fail(&format!("cannot start the sample API: {error}")),
     };
+    let api = format!("http://{}", listening.bound());
     output::print(introduction(folder, &api).as_bytes());
     let variables = move |name: &str| if name == "DEMO_API" { Some(api.clone()) } else { std::env::var(name).ok() };
     let loaded = assemble::load(&[PathBuf::from("gatherd.toml")], Fill::new(variables, None), false);
