@@ -91,7 +91,7 @@ impl Running {
         };
         let mut lagging = Vec::new();
         for sink in others {
-            if !took(sink, &parcel).await {
+            if !took(sink, &mut parcel).await {
                 lagging.push(*sink);
             }
         }
@@ -99,14 +99,14 @@ impl Running {
             last.put(parcel).await;
             return;
         }
-        if !took(last, &parcel).await {
+        if !took(last, &mut parcel).await {
             lagging.push(*last);
         }
         self.hand_to_buffers(parcel, &lagging).await;
     }
 
     /// The item goes into the buffers of sinks that lag, in the commit that settles it here. It is written once.
-    async fn hand_to_buffers(&self, parcel: Parcel, lagging: &[&SinkInput]) {
+    async fn hand_to_buffers(&self, mut parcel: Parcel, lagging: &[&SinkInput]) {
         let mut changes = Vec::new();
         let mut queues = Vec::new();
         for sink in lagging {
@@ -142,7 +142,7 @@ impl Running {
 }
 
 /// Whether a sink took the item; if not, it has to go into the sink's buffer.
-async fn took(sink: &SinkInput, parcel: &Parcel) -> bool {
+async fn took(sink: &SinkInput, parcel: &mut Parcel) -> bool {
     match sink.put(parcel.share()).await {
         None => true,
         Some(back) => {
