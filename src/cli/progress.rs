@@ -28,7 +28,7 @@ impl Progress {
             return None;
         }
         let bars = MultiProgress::new();
-        let style = ProgressStyle::with_template("{prefix:16!} {bar:16} {pos}/{len} items, {wide_msg}")
+        let style = ProgressStyle::with_template("{prefix:16} {bar:16} {pos}/{len} items, {wide_msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
         let lines: Vec<ProgressBar> = engine
             .status()
