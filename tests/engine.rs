@@ -12,7 +12,7 @@ use gatherd::component::{
     Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
     TransformScope, WriteFault,
 };
-use gatherd::model::{Fault, FaultKind, Item, Labels, Size, Text, Value, Verdict};
+use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
 use gatherd::pipeline::{BufferPlan, Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
@@ -56,17 +56,8 @@ impl Source for NumbersSource {
         }
         let number = self.next;
         self.next += 1;
-        Ok(Some(Produced {
-            value: Value::from(number),
-            labels: Labels::default(),
-            window: None,
-            position: Some(Position(Value::from(self.next))),
-            lease: None,
-            told: None,
-            again: None,
-            place: number.to_le_bytes().to_vec(),
-            fault: None,
-        }))
+        let position = Some(Position(Value::from(self.next)));
+        Ok(Some(Produced { position, ..Produced::new(Value::from(number), number.to_le_bytes().to_vec()) }))
     }
 }
 

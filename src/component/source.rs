@@ -41,6 +41,26 @@ pub struct Produced {
     /// Why this is no good item, such as a line that is not JSON: the engine makes it a dead letter of the source,
     /// with the value as it was read, and that settles it.
     pub fault: Option<Fault>,
+    /// Nothing else of its source comes before it has ended, so no sink shall wait for more to write with it.
+    pub alone: bool,
+}
+
+impl Produced {
+    /// A plain item; `place` is what tells it from all others of its source.
+    pub fn new(value: Value, place: Vec<u8>) -> Self {
+        Self {
+            value,
+            labels: Labels::default(),
+            window: None,
+            position: None,
+            lease: None,
+            told: None,
+            again: None,
+            place,
+            fault: None,
+            alone: false,
+        }
+    }
 }
 
 /// A source's place in what it reads; only the source knows what it means.

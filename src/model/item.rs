@@ -45,6 +45,8 @@ pub struct Origin {
     pub pipeline: Text,
     pub id: ItemId,
     pub window: Option<Window>,
+    /// Nothing else of its source is in flight, so waiting for more to write with it would be in vain.
+    pub alone: bool,
     /// How many descendants have passed a `limit` so far, one counter for each such step.
     pub passed: Vec<AtomicU64>,
 }
@@ -54,12 +56,12 @@ impl Origin {
     /// the same place gives the same id after a restart.
     pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
         let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
-        Self { pipeline, id, window, passed: counters(limits) }
+        Self { pipeline, id, window, alone: false, passed: counters(limits) }
     }
 
     /// The origin of an item that was stored on its way, and goes on from there.
     pub fn again(pipeline: Text, id: ItemId, window: Option<Window>, limits: usize) -> Self {
-        Self { pipeline, id, window, passed: counters(limits) }
+        Self { pipeline, id, window, alone: false, passed: counters(limits) }
     }
 
     /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.

@@ -181,13 +181,16 @@ impl Worker<'_> {
             }
         };
         let Ok(first) = first else { return Collected::End };
+        let is_alone = first.parcel.item.origin.alone;
         let mut bytes = first.parcel.size;
         let mut batch = vec![first];
         let until = clock.instant() + limits.age;
+        // Without a wait, a batch takes what is there.
+        let age = if is_alone { Duration::ZERO } else { limits.age };
         while batch.len() < limits.items && bytes < limits.bytes.bytes() {
             let next = match input.try_recv() {
                 Ok(next) => next,
-                Err(_) if limits.age.is_zero() => break,
+                Err(_) if age.is_zero() => break,
                 Err(_) => {
                     let timeout = async {
                         clock.sleep_until(until).await;

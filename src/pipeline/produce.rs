@@ -122,7 +122,7 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
 
 /// Starts an item of the source on its way.
 async fn start(pipeline: &Running, produced: Produced, limits: usize) {
-    let Produced { value, labels, window, position, lease, told, again, place, fault } = produced;
+    let Produced { value, labels, window, position, lease, told, again, place, fault, alone } = produced;
     let order = NEXT_ORDER.fetch_add(1, Ordering::Relaxed);
     let sequence = pipeline.ledger.ahead.produced(position, lease, told);
     pipeline.ledger.progress.produced();
@@ -134,7 +134,7 @@ async fn start(pipeline: &Running, produced: Produced, limits: usize) {
         Some((pipeline, id)) => Origin::again(pipeline, id, window, limits),
         None => Origin::new(pipeline.name.clone(), &pipeline.ledger.source_id, &place, window, limits),
     };
-    let item = Item::new(Arc::new(origin), value, labels);
+    let item = Item::new(Arc::new(Origin { alone, ..origin }), value, labels);
     let charge = pipeline.budget.charge(order, item.value.size_in_memory());
     let parcel = Parcel::new(item, Ack::root(sequence, pipeline.settler.clone()), charge);
     match fault {

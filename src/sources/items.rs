@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::component::{Kind, Opened, Position, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, ItemId, Labels, Value, json};
+use crate::model::{Fault, ItemId, Value, json};
 use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SourceSettings> = Kind {
@@ -151,17 +151,7 @@ impl Source for Reading {
         let Some(value) = self.list.get(self.place.next) else { return Ok(None) };
         let place = [self.place.run.to_le_bytes(), self.place.next.to_le_bytes()].concat();
         self.place.next += 1;
-        Ok(Some(Produced {
-            value,
-            labels: Labels::default(),
-            window: None,
-            position: Some(self.place.position()),
-            lease: None,
-            told: None,
-            again: None,
-            place,
-            fault: None,
-        }))
+        Ok(Some(Produced { position: Some(self.place.position()), ..Produced::new(value, place) }))
     }
 }
 

@@ -137,21 +137,18 @@ impl QueueSource {
     }
 
     fn produce(&self, leased: Leased) -> Produced {
-        let Leased { lease, entry, .. } = leased;
+        let Leased { lease, entry, suspect, .. } = leased;
         let labels = match entry.labels {
             Value::Object(labels) => Labels::from(Arc::unwrap_or_clone(labels)),
             _ => Labels::default(),
         };
         Produced {
-            value: entry.value,
             labels,
             window: entry.window,
-            position: None,
             lease: Some(lease),
-            told: None,
             again: self.keeps_origin.then_some((entry.pipeline, entry.item)),
-            place: entry.item.0.to_le_bytes().to_vec(),
-            fault: None,
+            alone: suspect,
+            ..Produced::new(entry.value, entry.item.0.to_le_bytes().to_vec())
         }
     }
 }

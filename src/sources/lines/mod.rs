@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use self::reader::{Found, Reader};
 use self::records::{Format, Record, Records};
 use crate::component::{Kind, Opened, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, FaultKind, Labels, Size};
+use crate::model::{Fault, FaultKind, Size};
 use crate::runtime::{Clock, Panic, blocking};
 use crate::settings::Section;
 
@@ -178,19 +178,13 @@ impl Input for StandardInput {
 
 impl StandardInput {
     fn make(&self, record: Record) -> Produced {
+        let place = [&self.opened.to_le_bytes()[..], &record.start.to_le_bytes()].concat();
         Produced {
-            value: record.value,
-            labels: Labels::default(),
-            window: None,
-            position: None,
-            lease: None,
-            told: None,
-            again: None,
-            place: [&self.opened.to_le_bytes()[..], &record.start.to_le_bytes()].concat(),
             fault: record.fault.map(|reason| {
                 let message = format!("cannot read the standard input at byte {}: {reason}", record.start);
                 Fault::reject(FaultKind::Parse, message)
             }),
+            ..Produced::new(record.value, place)
         }
     }
 }

@@ -261,18 +261,13 @@ impl Reader {
                 place.extend_from_slice(&part.to_le_bytes());
             }
             items.push(Produced {
-                value: record.value,
                 labels: reading.labels.clone(),
-                window: None,
                 position: Some(Position(Value::array(position))),
-                lease: None,
-                told: None,
-                again: None,
-                place,
                 fault: record.fault.map(|reason| {
                     let message = format!("cannot read `{name}` at byte {}: {reason}", record.start);
                     Fault::reject(FaultKind::Parse, message)
                 }),
+                ..Produced::new(record.value, place)
             });
         }
         file.bookmark = bookmark;

@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::{FIRST_TICK_WITHIN, Missed, Overlap, Rules, Times};
 use crate::component::{Position, Produced, Source, SourceContext};
-use crate::model::{Fault, ItemId, Labels, Text, Value, Window};
+use crate::model::{Fault, ItemId, Text, Value, Window};
 
 /// The longest sleep: how soon a clock that was set, or a machine that woke up, is noticed.
 const SLEEP: Duration = Duration::from_secs(60);
@@ -171,16 +171,11 @@ impl Ticker {
         let start = known.or_else(|| self.times.before(tick)).unwrap_or(tick);
         let end = Text::from(tick.to_string());
         let value = [("start".into(), Value::from(start.to_string())), ("end".into(), Value::Text(end.clone()))];
+        let place = end.as_bytes().to_vec();
         Produced {
-            value: value.into_iter().collect(),
-            labels: Labels::default(),
             window: Some(Window { start, end: tick }),
-            place: end.as_bytes().to_vec(),
             position: Some(Position(Value::Text(end))),
-            lease: None,
-            told: None,
-            again: None,
-            fault: None,
+            ..Produced::new(value.into_iter().collect(), place)
         }
     }
 }

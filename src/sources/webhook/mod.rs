@@ -159,18 +159,9 @@ impl Source for WebhookSource {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
         // The other end is held by the route, for as long as this source listens.
         let Ok(Received { value, labels, told, .. }) = self.received.recv().await else { return Ok(None) };
-        Ok(Some(Produced {
-            value,
-            labels,
-            window: None,
-            position: None,
-            lease: None,
-            told: Some(told),
-            again: None,
-            // Nothing tells two requests apart for certain, so each is an item of its own.
-            place: fastrand::u128(..).to_le_bytes().to_vec(),
-            fault: None,
-        }))
+        // Nothing tells two requests apart for certain, so each is an item of its own.
+        let place = fastrand::u128(..).to_le_bytes().to_vec();
+        Ok(Some(Produced { labels, told: Some(told), ..Produced::new(value, place) }))
     }
 }
 
