@@ -1,7 +1,5 @@
 //! The settings that stand beside a component key, the same for every component of a role.
 
-use std::time::Duration;
-
 use crate::component::{BatchLimits, Full, Retry, SinkSettings, StepSettings};
 use crate::expr::Filter;
 use crate::model::{Size, Text};
@@ -174,7 +172,7 @@ fn read_batch(section: &mut Section<'_>, default: BatchLimits) -> BatchLimits {
         section.shorthand("items");
         let items = section.or("items", default.items, "how many items");
         let bytes = section.or("bytes", default.bytes, "how large they are together");
-        let age = if items > 1 && default.age.is_zero() { DEFAULT_AGE } else { default.age };
+        let age = if items > 1 && default.age.is_zero() { BatchLimits::AGE } else { default.age };
         let age = section.or("age", age, "how long the first of them has waited");
         if items == 0 {
             section.broken(Rule::TooSmall, "items", "a batch of no items is never written", "write at least 1");
@@ -187,6 +185,3 @@ fn read_batch(section: &mut Section<'_>, default: BatchLimits) -> BatchLimits {
     });
     batch.unwrap_or(default)
 }
-
-/// For a sink that does not batch by itself, when its author asks for batches.
-const DEFAULT_AGE: Duration = Duration::from_secs(1);

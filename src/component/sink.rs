@@ -47,6 +47,10 @@ pub struct BatchLimits {
 }
 
 impl BatchLimits {
+    /// How long an item waits for others at most: short beside the usual schedule, so that a tick has settled before
+    /// the next one, and long beside a write.
+    pub const AGE: Duration = Duration::from_millis(200);
+
     /// Every item by itself.
     pub const SINGLE: Self = Self { items: 1, bytes: Size::mib(16), age: Duration::ZERO };
 }

@@ -200,11 +200,13 @@ impl Hosts {
         std::mem::take(&mut self.expired)
     }
 
-    /// Everything that waits, for an engine that stops.
-    pub(super) fn drain(&mut self) -> Vec<Parcel> {
-        self.held = 0;
+    /// Everything that waits for a time, for an engine that stops. What waits for a worker stays.
+    pub(super) fn take_waiting_for_time(&mut self) -> Vec<Parcel> {
         let parked = std::mem::take(&mut self.parked).into_iter().map(|Reverse(parked)| parked.parcel);
-        parked.chain(self.hosts.values_mut().flat_map(|host| std::mem::take(&mut host.waiting))).collect()
+        let held_back = self.hosts.values_mut().filter(|host| host.not_before.is_some());
+        let waiting: Vec<Parcel> = parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
+        self.held -= waiting.len();
+        waiting
     }
 
     /// Moves items whose time has come back to their hosts, before those that were never tried.

@@ -108,8 +108,7 @@ impl Stage {
         let mut hosts = self.hosts();
         if pipeline.life.is_stopping() {
             // What would have to wait is not waited for.
-            let waiting = if hosts.next_time().is_some() { hosts.drain() } else { Vec::new() };
-            drop(waiting);
+            drop(hosts.take_waiting_for_time());
         }
         while hosts.held() < self.workers * LOOK_AHEAD
             && let Ok(parcel) = self.output.try_recv()

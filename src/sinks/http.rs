@@ -2,7 +2,6 @@
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -107,9 +106,7 @@ impl SinkSettings for HttpSettings {
     fn batch(&self) -> BatchLimits {
         match self.format {
             Format::Item => BatchLimits::SINGLE,
-            Format::Array | Format::Lines => {
-                BatchLimits { items: 100, bytes: Size::mib(1), age: Duration::from_secs(1) }
-            }
+            Format::Array | Format::Lines => BatchLimits { items: 100, bytes: Size::mib(1), age: BatchLimits::AGE },
         }
     }
 

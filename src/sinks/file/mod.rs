@@ -8,7 +8,6 @@ mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use indexmap::IndexMap;
@@ -137,7 +136,7 @@ struct FileSettings {
 
 impl SinkSettings for FileSettings {
     fn batch(&self) -> BatchLimits {
-        BatchLimits { items: 1000, bytes: Size::mib(4), age: Duration::from_secs(1) }
+        BatchLimits { items: 1000, bytes: Size::mib(4), age: BatchLimits::AGE }
     }
 
     fn retry(&self) -> Retry {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
 
 use jiff::Timestamp;
 use tempfile::TempDir;

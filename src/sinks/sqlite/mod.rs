@@ -6,7 +6,6 @@ mod writer;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
@@ -80,7 +79,7 @@ struct SqliteSettings(Arc<Options>);
 
 impl SinkSettings for SqliteSettings {
     fn batch(&self) -> BatchLimits {
-        BatchLimits { items: 1000, bytes: Size::mib(4), age: Duration::from_secs(1) }
+        BatchLimits { items: 1000, bytes: Size::mib(4), age: BatchLimits::AGE }
     }
 
     fn retry(&self) -> Retry {
