@@ -29,9 +29,11 @@ const LEASE_BYTES: usize = 4 << 20;
 /// How many rows are looked through at a time for entries that are due.
 const PROMOTED: u32 = 1000;
 
-/// A suspect that has been out for so long without harm is none any more. What waits for a dead destination would
-/// hold up its queue for good otherwise, and be blamed for whatever ends the process meanwhile.
-const SUSPICION: Duration = Duration::from_secs(60);
+/// A suspect that has been out for so long without harm is none any more: what waits for a slow or dead destination
+/// would hold up its queue otherwise, and be blamed for whatever ends the process meanwhile. Eight times as long after
+/// each further time that it was handed out, so that one that does its harm late is found too.
+const SUSPICION: Duration = Duration::from_secs(1);
+const LONGEST_SUSPICION: Duration = Duration::from_secs(60);
 
 pub(in crate::store) struct Ledger {
     pub(super) board: Arc<Board>,
@@ -53,7 +55,7 @@ pub(super) struct Queue {
     pub(super) size: QueueSize,
     /// Suspects that are not out.
     pub(super) suspects: u64,
-    /// The suspect that is out, and since when.
+    /// The suspect that is out, and until when it is one.
     alone: Option<(Place, u32, Timestamp)>,
     is_changed: bool,
     is_woken: bool,
@@ -132,7 +134,7 @@ impl Ledger {
         self.commit = Commit::default();
         for queue in self.queues.values_mut() {
             if std::mem::take(&mut queue.is_changed) {
-                let held_until = queue.alone.map(|(_, _, since)| end_of_suspicion(since));
+                let held_until = queue.alone.map(|(_, _, until)| until);
                 self.board.show(&queue.name, queue.size, held_until);
             }
         }
@@ -357,8 +359,8 @@ impl Ledger {
     }
 
     fn end_suspicion(&mut self, queue: i64, now: Timestamp) {
-        if let Some((place, index, since)) = self.queues[&queue].alone
-            && end_of_suspicion(since) <= now
+        if let Some((place, index, until)) = self.queues[&queue].alone
+            && until <= now
             && let Some(row) = self.held.get(&place).cloned()
         {
             self.commit.rows.entry(place).or_insert(Some(row.clone()));
@@ -379,7 +381,7 @@ impl Ledger {
             let payloads = self.payloads(connection, place)?;
             if let Some(handed) = self.hand_out_entry(place, index, &payloads) {
                 if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.alone = Some((place, index, now));
+                    queue.alone = Some((place, index, end_of_suspicion(now, handed.attempts)));
                 }
                 return Ok(Some(handed));
             }
@@ -559,8 +561,10 @@ fn place_of(lease: Lease) -> Place {
     Place { queue: lease.queue, batch: lease.batch }
 }
 
-fn end_of_suspicion(since: Timestamp) -> Timestamp {
-    since.checked_add(SUSPICION).unwrap_or(Timestamp::MAX)
+/// `attempts` is at least 2: a suspect was out when a process died, and is out again.
+fn end_of_suspicion(now: Timestamp, attempts: u32) -> Timestamp {
+    let times = 8u32.saturating_pow(attempts.saturating_sub(2));
+    now.checked_add(SUSPICION.saturating_mul(times).min(LONGEST_SUSPICION)).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether the queue has had the key; it has from now on.
