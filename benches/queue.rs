@@ -81,7 +81,9 @@ fn folder() -> tempfile::TempDir {
 fn insert_and_delete(items: usize, batch: usize) -> Duration {
     let folder = folder();
     let connection = Connection::open(folder.path().join("raw.db")).expect("a file can be made there");
-    for (name, value) in [("journal_mode", "wal"), ("synchronous", "full"), ("wal_autocheckpoint", "4000")] {
+    for (name, value) in
+        [("journal_mode", "wal"), ("synchronous", "full"), ("wal_autocheckpoint", "4000"), ("cache_size", "-8192")]
+    {
         connection.pragma_update(None, name, value).expect("SQLite knows it");
     }
     connection.execute_batch("CREATE TABLE batch (id INTEGER PRIMARY KEY, entries BLOB NOT NULL)").expect("a new file");

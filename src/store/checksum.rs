@@ -49,11 +49,9 @@ pub(super) fn is_whole(table: &Table, row: &Row<'_>) -> rusqlite::Result<bool> {
         return Ok(true);
     }
     let columns = row.as_ref().column_count();
-    let mut covered = Vec::with_capacity(columns);
-    for column in table.crc + 1..columns {
-        covered.push(row.get_ref(column)?);
-    }
-    Ok(row.get_ref(table.crc)? == ValueRef::Integer(checksum(table, covered.into_iter())))
+    let stored = row.get_ref(table.crc)?;
+    let covered = (table.crc + 1..columns).map(|column| row.get_ref_unwrap(column));
+    Ok(stored == ValueRef::Integer(checksum(table, covered)))
 }
 
 /// Writes a row, in place of the one with the same key. `uncovered` stands before its checksum, `covered` after it.

@@ -157,6 +157,8 @@ pub(super) fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
     // About 16 MiB between checkpoints, each of which costs two more fsyncs.
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;
+    // In KiB if negative: what queues were given a moment ago is handed out and deleted without being read back.
+    connection.pragma_update(None, "cache_size", -8192)?;
     Ok(connection)
 }
 
