@@ -73,6 +73,13 @@ struct QueueSource {
     waiting: VecDeque<Leased>,
 }
 
+/// What was taken and not asked for is there for whoever reads the queue next.
+impl Drop for QueueSource {
+    fn drop(&mut self) {
+        self.context.store.give_back(&self.queue, self.waiting.drain(..).map(|leased| leased.lease));
+    }
+}
+
 #[async_trait]
 impl Source for QueueSource {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
