@@ -13,7 +13,7 @@ use gatherd::component::{
     TransformScope, WriteFault,
 };
 use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
-use gatherd::pipeline::{BufferPlan, Counts, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+use gatherd::pipeline::{BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
 
@@ -235,6 +235,7 @@ impl Bench {
             clients: Default::default(),
             memory: Size::mib(256),
             drain: Duration::from_secs(30),
+            dead_letters: DeadLimits::DEFAULT,
         };
         let clock = Clock::turned_by_hand("2026-11-21T09:00:00Z".parse().unwrap());
         Self { folder: tempfile::tempdir().unwrap(), clock, plan, once: true, give_up: None }
@@ -262,7 +263,7 @@ impl Bench {
     fn pipeline(mut self, name: &str, source: Numbers, steps: Vec<StepPlan>, sinks: &[&str]) -> Self {
         let source = SourcePlan { id: "numbers".into(), settings: Arc::new(source), durable: None };
         let sinks = sinks.iter().map(|sink| Text::from(*sink)).collect();
-        self.plan.pipelines.push(PipelinePlan { name: name.into(), part: None, source, steps, sinks });
+        self.plan.pipelines.push(PipelinePlan { name: name.into(), part: None, uses_window: true, source, steps, sinks });
         self
     }
 

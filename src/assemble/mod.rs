@@ -52,6 +52,7 @@ impl Assembled {
             clients: Clients::open(self.clients, self.service.allow, clock)?,
             memory: self.service.memory,
             drain: self.service.drain,
+            dead_letters: self.service.dead_letters,
         })
     }
 }

@@ -33,6 +33,9 @@ pub(super) const SOURCE_ELSEWHERE: OtherRole =
 pub(super) const STEP_ELSEWHERE: OtherRole =
     OtherRole { name: "step", has_kind: is_step, way_out: "write it among the pipeline's `steps`" };
 
+/// What filters call the stretch of time that a tick stands for.
+const WINDOW: &str = "window";
+
 fn is_source(name: &str) -> bool {
     find(SOURCE.kinds, name).is_some()
 }
@@ -83,6 +86,7 @@ pub(super) fn read(
     Some(PipelinePlan {
         name: pipeline.name.as_str().into(),
         part: None,
+        uses_window: pipeline.steps.iter().any(|step| step.mentions(WINDOW)) || sinks.mention(&to, WINDOW),
         source: source_plan?,
         steps: step_plans?,
         sinks: to.iter().map(|name| name.as_str().into()).collect(),

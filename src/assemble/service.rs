@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crate::http::{Allow, read_allow};
 use crate::model::Size;
+use crate::pipeline::DeadLimits;
 use crate::settings::{Rule, Section};
 
 /// The settings of `[service]`.
@@ -14,6 +15,8 @@ pub struct Service {
     pub state: Option<PathBuf>,
     pub memory: Size,
     pub drain: Duration,
+    /// How many dead letters a pipeline may have.
+    pub dead_letters: DeadLimits,
     /// How many threads run the tasks.
     pub threads: usize,
     /// What data may lead to, beside public addresses.
@@ -34,6 +37,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         state: section.optional("state", STATE),
         memory: section.or("memory", Size::mib(256), MEMORY),
         drain: section.or("drain", Duration::from_secs(30), "how long a stop waits for items in flight"),
+        dead_letters: read_dead_letters(section),
         threads: section.or("threads", 1, "how many threads run the tasks"),
         allow: read_allow(section),
     };
@@ -49,4 +53,24 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         section.broken(Rule::NumberOutOfRange, "threads", message, format!("write a number from 1 to {MOST_THREADS}"));
     }
     Some(service)
+}
+
+fn read_dead_letters(section: &mut Section<'_>) -> DeadLimits {
+    let about = "how many dead letters a pipeline may have; at one of these limits it pauses until there are fewer";
+    let default = DeadLimits::DEFAULT;
+    let limits = section.group("dead_letters", about, |section| {
+        section.shorthand("items");
+        let items = section.or("items", default.items, "how many");
+        let bytes = section.or("bytes", default.bytes, "how much they take on disk");
+        if items == 0 {
+            let message = "a pipeline that may have no dead letter never begins";
+            section.broken(Rule::TooSmall, "items", message, "write at least 1");
+        }
+        if bytes == Size(0) {
+            let message = "a pipeline that may have no dead letter never begins";
+            section.broken(Rule::TooSmall, "bytes", message, "write a size such as \"1GiB\"");
+        }
+        Some(DeadLimits { items, bytes })
+    });
+    limits.unwrap_or(default)
 }

@@ -38,6 +38,7 @@ struct Sink {
     name: String,
     /// Nothing if it is wrong: that has been reported then.
     read: Option<Component<dyn SinkSettings, common::SinkCommon>>,
+    node: Node,
     is_inline: bool,
     /// How many pipelines name it.
     users: usize,
@@ -51,6 +52,7 @@ pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
     let read = |section: &Named| Sink {
         name: section.name.clone(),
         read: component::read(&ROLE, &section.node, &vars, reading, common::read_sink),
+        node: section.node.clone(),
         is_inline: false,
         users: 0,
         has_neighbours: false,
@@ -58,6 +60,7 @@ pub(super) fn read_named(config: &Config, reading: &Reading) -> Sinks {
     let queues = config.queues.iter().map(|section| Sink {
         name: section.name.clone(),
         read: read_queue(section, reading),
+        node: section.node.clone(),
         is_inline: false,
         users: 0,
         has_neighbours: false,
@@ -106,8 +109,14 @@ impl Sinks {
             number += 1;
             name = format!("{pipeline}.{kind}-{number}");
         }
-        self.sinks.push(Sink { name: name.clone(), read, is_inline: true, users: 1, has_neighbours: false });
+        let node = node.clone();
+        self.sinks.push(Sink { name: name.clone(), read, node, is_inline: true, users: 1, has_neighbours: false });
         name
+    }
+
+    /// Whether `word` stands in the settings of one of these sinks.
+    pub(super) fn mention(&self, names: &[String], word: &str) -> bool {
+        self.sinks.iter().any(|sink| names.contains(&sink.name) && sink.node.mentions(word))
     }
 
     /// These sinks take the items of one pipeline.
@@ -121,7 +130,7 @@ impl Sinks {
     /// The sinks that pipelines use. Nothing if any sink is wrong.
     pub(super) fn into_used(self, description: &mut Description) -> Option<Vec<SinkPlan>> {
         let mut used = Vec::new();
-        for Sink { name, read, is_inline, users, has_neighbours } in self.sinks {
+        for Sink { name, read, is_inline, users, has_neighbours, .. } in self.sinks {
             let sink = read?;
             let settings: Arc<dyn SinkSettings> = sink.settings?;
             let is_shared = users > 1 || has_neighbours;

@@ -71,7 +71,7 @@ pub(super) fn dead(arguments: DeadArguments) -> ExitCode {
 fn list(store: &Store, arguments: ListArguments) -> Result<Vec<u8>, Fault> {
     let ListArguments { pipeline, component, fault, within, limit, json } = arguments;
     let since = within.map(|within| newest_of(&within)).transpose()?;
-    let filter = DeadLetterFilter { pipeline, component, fault, since, limit: Some(limit) };
+    let filter = DeadLetterFilter { pipeline, component, fault, since, limit: Some(limit), ..DeadLetterFilter::default() };
     let letters = store.dead_letters(&filter)?;
     let mut out = Vec::new();
     let written = if json { write_json_lines(&letters, &mut out) } else { write_table(&letters, &mut out) };

@@ -47,6 +47,10 @@ pub struct Origin {
     pub window: Option<Window>,
     /// Nothing else of its source is in flight, so waiting for more to write with it would be in vain.
     pub alone: bool,
+    /// Whether it is a tick that is like any other, since nothing asks for its window.
+    pub is_tick: bool,
+    /// The dead letter that it is, on its way once more. It passes `new` and `changed`.
+    pub replayed: Option<i64>,
     /// How many descendants have passed a `limit` so far, one counter for each such step.
     pub passed: Vec<AtomicU64>,
 }
@@ -56,12 +60,12 @@ impl Origin {
     /// the same place gives the same id after a restart.
     pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
         let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
-        Self { pipeline, id, window, alone: false, passed: counters(limits) }
+        Self { pipeline, id, window, alone: false, is_tick: false, replayed: None, passed: counters(limits) }
     }
 
     /// The origin of an item that was stored on its way, and goes on from there.
     pub fn again(pipeline: Text, id: ItemId, window: Option<Window>, limits: usize) -> Self {
-        Self { pipeline, id, window, alone: false, passed: counters(limits) }
+        Self { pipeline, id, window, alone: false, is_tick: false, replayed: None, passed: counters(limits) }
     }
 
     /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.

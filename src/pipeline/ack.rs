@@ -29,6 +29,8 @@ struct Node {
 pub(super) enum End {
     /// The source's item of this number.
     Root(u64),
+    /// The dead letter of this id, on its way once more.
+    Replay(i64),
     /// A descendant that leaves something behind.
     Branch(Branch),
 }
@@ -50,6 +52,11 @@ impl Ack {
     /// The ack of the source's item number `sequence`.
     pub(super) fn root(sequence: u64, settler: Sender<Ended>) -> Self {
         Self::new(End::Root(sequence), settler)
+    }
+
+    /// The ack of the dead letter `letter`, which is replayed.
+    pub(super) fn replay(letter: i64, settler: Sender<Ended>) -> Self {
+        Self::new(End::Replay(letter), settler)
     }
 
     fn new(end: End, settler: Sender<Ended>) -> Self {

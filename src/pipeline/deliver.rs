@@ -84,19 +84,27 @@ impl SinkInput {
     /// Puts an item into the sink's channel. Waits for room, or with a buffer gives the item back that has to go
     /// there.
     pub(super) async fn put(&self, parcel: Parcel) -> Option<Parcel> {
-        let delivery = Delivery { parcel, from: self.feeder.clone() };
-        match &self.buffer {
-            None => {
-                // The channel closes only at the end of an engine: then dropping the item abandons it.
-                let _ = self.input.send(delivery).await;
-                None
-            }
-            Some(buffer) if !buffer.is_empty() => Some(delivery.parcel),
-            Some(_) => match self.input.try_send(delivery) {
-                Err(TrySendError::Full(delivery)) => Some(delivery.parcel),
-                Ok(()) | Err(TrySendError::Closed(_)) => None,
-            },
+        let Some(buffer) = &self.buffer else {
+            self.put_in_channel(parcel).await;
+            return None;
+        };
+        if !buffer.is_empty() {
+            return Some(parcel);
         }
+        match self.input.try_send(self.delivery(parcel)) {
+            Err(TrySendError::Full(delivery)) => Some(delivery.parcel),
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        }
+    }
+
+    /// Puts an item into the sink's channel, and waits for room there.
+    pub(super) async fn put_in_channel(&self, parcel: Parcel) {
+        // The channel closes only at the end of an engine: then dropping the item abandons it.
+        let _ = self.input.send(self.delivery(parcel)).await;
+    }
+
+    fn delivery(&self, parcel: Parcel) -> Delivery {
+        Delivery { parcel, from: self.feeder.clone() }
     }
 }
 

@@ -36,6 +36,7 @@ fn split_pipeline(pipeline: PipelinePlan, durable: DurablePlan) -> (SinkPlan, Pi
     let intake = PipelinePlan {
         name: pipeline.name.clone(),
         part: Some("intake"),
+        uses_window: pipeline.uses_window,
         source: SourcePlan { durable: None, ..pipeline.source.clone() },
         steps: Vec::new(),
         sinks: vec![queue],

@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -14,6 +15,7 @@ use super::durable::split;
 use super::life::Life;
 use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::produce::produce;
+use super::replay::{OpenSource, OpenSources, replay};
 use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger, settle};
 use super::stage::{Stage, work};
@@ -47,7 +49,9 @@ pub struct Engine {
 
 /// What is left of a pipeline outside its tasks.
 struct Handle {
+    /// How the status calls it.
     name: Text,
+    pipeline: Text,
     counters: Arc<Counters>,
     life: Life,
     /// Gone once the pipeline has come to its end.
@@ -64,6 +68,8 @@ pub struct PipelineStatus {
     pub fault: Option<Fault>,
     /// Items that wait before each stage.
     pub waiting: usize,
+    /// Whether it waits for its dead letters to become fewer.
+    pub is_paused: bool,
 }
 
 impl Engine {
@@ -85,12 +91,18 @@ impl Engine {
             pipelines.push(opening.pipeline(&emptying(buffer), &sinks, &budget, Some(buffer))?);
         }
         if let Some(quiescence) = &opening.quiescence {
-            quiescence.begin(pipelines.len());
+            // Each has a source, and what is to be replayed.
+            quiescence.begin(2 * pipelines.len());
         }
+        warn_of_gone(plan, store)?;
+        let sources = Arc::<OpenSources>::default();
+        let opened: Vec<_> = pipelines.iter().map(|_| sources.open()).collect();
         drop(sinks);
         let handles = pipelines.iter().map(Opened::handle).collect();
         let mut tasks = opening.tasks;
-        pipelines.into_iter().for_each(|pipeline| pipeline.start(&mut tasks, &life));
+        for (pipeline, source) in pipelines.into_iter().zip(opened) {
+            pipeline.start(&mut tasks, &life, &sources, source);
+        }
         let (done, finished) = async_channel::bounded::<()>(1);
         tasks.supervise(listeners, done);
         Ok(Self { life, pipelines: handles, finished })
@@ -123,6 +135,22 @@ impl Engine {
         self.life.fault()
     }
 
+    /// Whether a dead letter of this pipeline and component would be replayed now, by its step `from` if one is given;
+    /// the error says why not.
+    pub fn check_replay(&self, pipeline: &str, component: &str, from: Option<&str>) -> Result<(), String> {
+        let named: Vec<_> = self.pipelines.iter().filter(|handle| *handle.pipeline == *pipeline).collect();
+        if named.is_empty() {
+            return Err(format!("there is no pipeline `{pipeline}`; its dead letters stay"));
+        }
+        match named.iter().filter_map(|handle| handle.running.upgrade()).find(|running| running.takes_replays) {
+            Some(running) if running.life.is_stopping() => {
+                Err(format!("pipeline `{pipeline}` was stopped by a fault; the next start replays them"))
+            }
+            Some(running) => running.check_replay(component, from),
+            None => Err(format!("pipeline `{pipeline}` has come to its end; the next start replays them")),
+        }
+    }
+
     pub fn status(&self) -> Vec<PipelineStatus> {
         self.pipelines.iter().map(Handle::status).collect()
     }
@@ -131,13 +159,15 @@ impl Engine {
 impl Handle {
     fn status(&self) -> PipelineStatus {
         let filtered = self.counters.filtered_by_reason();
-        let waiting = self.running.upgrade().map_or(0, |running| running.stages.iter().map(Stage::depth).sum());
+        let running = self.running.upgrade();
+        let waiting = running.as_ref().map_or(0, |running| running.stages.iter().map(Stage::depth).sum());
         PipelineStatus {
             name: self.name.clone(),
             counts: self.counters.read(),
             filtered: filtered.into_iter().map(|(reason, count)| (reason.name(), count)).collect(),
             fault: self.life.fault(),
             waiting,
+            is_paused: running.is_some_and(|running| running.is_paused.load(Ordering::Relaxed)),
         }
     }
 }
@@ -165,7 +195,14 @@ struct SinkDoor {
 fn emptying(buffer: &Buffer) -> PipelinePlan {
     let BufferPlan { queue, source, sink, .. } = &buffer.plan;
     let source = SourcePlan { id: "buffer".into(), settings: source.clone(), durable: None };
-    PipelinePlan { name: queue.clone(), part: Some("buffer"), source, steps: Vec::new(), sinks: vec![sink.clone()] }
+    PipelinePlan {
+        name: queue.clone(),
+        part: Some("buffer"),
+        uses_window: true,
+        source,
+        steps: Vec::new(),
+        sinks: vec![sink.clone()],
+    }
 }
 
 /// A pipeline that is open, but does not run yet.
@@ -265,6 +302,7 @@ impl Opening<'_> {
             source_id: plan.source.id.clone(),
             ahead: Ahead::default(),
             flights: Default::default(),
+            replays: Default::default(),
             counters: counters.clone(),
             progress,
             store: self.store.clone(),
@@ -273,6 +311,11 @@ impl Opening<'_> {
         });
         let running = Arc::new(Running {
             name: plan.name.clone(),
+            sources: self.entrances(plan),
+            uses_window: plan.uses_window,
+            takes_replays: plan.part.is_none(),
+            dead_limits: self.plan.dead_letters,
+            is_paused: AtomicBool::new(false),
             ledger,
             steps,
             stages,
@@ -285,6 +328,15 @@ impl Opening<'_> {
         });
         let label = plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into());
         Ok(Opened { label, running, ends, settings: plan.source.settings.clone(), source, context, limits })
+    }
+
+    /// What brings items to a pipeline's first step, as its dead letters call it: its source, and all that belongs to a
+    /// durable one.
+    fn entrances(&self, plan: &PipelinePlan) -> Vec<Text> {
+        let parts = self.plan.pipelines.iter().filter(|part| part.name == plan.name);
+        let intake = parts.clone().filter(|part| part.part.is_some()).flat_map(|part| &part.sinks);
+        let queues = intake.flat_map(|queue| [queue.clone(), format!("sink.{queue}").into()]);
+        parts.map(|part| part.source.id.clone()).chain(queues).collect()
     }
 
     fn steps(&self, plan: &PipelinePlan) -> Result<Steps, Fault> {
@@ -315,20 +367,31 @@ impl Opened {
     fn handle(&self) -> Handle {
         Handle {
             name: self.label.clone(),
+            pipeline: self.running.name.clone(),
             counters: self.running.counters.clone(),
             life: self.running.life.clone(),
             running: Arc::downgrade(&self.running),
         }
     }
 
-    fn start(self, tasks: &mut Tasks, life: &Life) {
+    fn start(self, tasks: &mut Tasks, life: &Life, sources: &Arc<OpenSources>, open: OpenSource) {
         let Self { running, ends, settings, source, context, limits, .. } = self;
+        let sources = sources.clone();
         tasks.settlers.push(runtime::spawn(settle(running.ledger.clone(), ends, life.clone())));
         tasks.pipelines.push(runtime::spawn(async move {
             let life = running.life.clone();
-            life.unless_over(run(running, settings, source, context, limits)).await;
+            life.unless_over(run(running, settings, source, context, limits, &sources, open)).await;
         }));
     }
+}
+
+/// Dead letters are to be replayed that no pipeline of the plan stands for.
+fn warn_of_gone(plan: &Plan, store: &Store) -> Result<(), Fault> {
+    let is_gone = |pipeline: &Text| plan.pipelines.iter().all(|here| here.name != *pipeline);
+    for pipeline in store.replay_pipelines()?.into_iter().filter(is_gone) {
+        log::warn!(pipeline = &*pipeline; "dead letters are to be replayed whose pipeline is gone; they stay");
+    }
+    Ok(())
 }
 
 /// Runs a pipeline to its end: the source first, then one stage after the other.
@@ -338,6 +401,8 @@ async fn run(
     source: Box<dyn Source>,
     context: SourceContext,
     limits: usize,
+    sources: &OpenSources,
+    open: OpenSource,
 ) {
     let start_worker = |stage: usize| {
         let running = running.clone();
@@ -350,10 +415,14 @@ async fn run(
     let workers: Vec<Vec<_>> =
         stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
     let quiescence = context.quiescence.clone();
-    produce(&running, settings.as_ref(), source, context, limits).await;
-    if let Some(quiescence) = quiescence {
-        quiescence.end(1);
-    }
+    let produced = async {
+        produce(&running, settings.as_ref(), source, context, limits).await;
+        drop(open);
+        if let Some(quiescence) = &quiescence {
+            quiescence.end(1);
+        }
+    };
+    runtime::both(produced, replay(&running, sources, limits, quiescence.clone())).await;
     for (stage, workers) in running.stages.iter().zip(workers) {
         stage.close();
         for worker in workers {

@@ -19,6 +19,7 @@ mod life;
 mod parcel;
 mod plan;
 mod produce;
+mod replay;
 mod running;
 mod settle;
 mod stage;
@@ -26,5 +27,5 @@ mod walk;
 
 pub use counters::Counts;
 pub use engine::{Engine, Options, PipelineStatus};
-pub use plan::{BufferPlan, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+pub use plan::{BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use stage::CHANNEL as STAGE_CHANNEL;

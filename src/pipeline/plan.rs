@@ -18,6 +18,18 @@ pub struct Plan {
     pub memory: Size,
     /// How long a stop lets the channels run dry.
     pub drain: Duration,
+    pub dead_letters: DeadLimits,
+}
+
+/// A pipeline with so many dead letters, or so large ones, pauses until there are fewer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeadLimits {
+    pub items: usize,
+    pub bytes: Size,
+}
+
+impl DeadLimits {
+    pub const DEFAULT: Self = Self { items: 100_000, bytes: Size::mib(1024) };
 }
 
 #[derive(Clone)]
@@ -25,6 +37,9 @@ pub struct PipelinePlan {
     pub name: Text,
     /// What it does for the pipeline or sink of its name, if it is only a part.
     pub part: Option<&'static str>,
+    /// Whether something in it asks for an item's window. Where nothing does, one tick is like the other, and those
+    /// that are given up share a dead letter.
+    pub uses_window: bool,
     pub source: SourcePlan,
     pub steps: Vec<StepPlan>,
     /// Names of sinks; none means that the items are discarded.

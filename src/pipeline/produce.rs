@@ -17,6 +17,10 @@ use super::compute::panicked;
 /// The order in which items come in, over all pipelines of the process.
 static NEXT_ORDER: AtomicU64 = AtomicU64::new(0);
 
+pub(super) fn next_order() -> u64 {
+    NEXT_ORDER.fetch_add(1, Ordering::Relaxed)
+}
+
 /// How a source that fails is asked again: for ever.
 const AGAIN: Retry = Retry { cap: Duration::from_secs(60), ..Retry::FETCH };
 
@@ -92,7 +96,9 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
         return Next::End;
     }
     let asked = async {
-        ledger.ahead.room().await;
+        if let Err(fault) = pipeline.room(once).await {
+            return Next::Fault(fault);
+        }
         pipeline.budget.room().await;
         match catch_panic(source.next()).await {
             Ok(Ok(Some(produced))) => Next::Produced(Box::new(produced)),
@@ -123,7 +129,7 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
 /// Starts an item of the source on its way.
 async fn start(pipeline: &Running, produced: Produced, limits: usize) {
     let Produced { value, labels, window, position, lease, told, again, place, fault, alone } = produced;
-    let order = NEXT_ORDER.fetch_add(1, Ordering::Relaxed);
+    let order = next_order();
     let sequence = pipeline.ledger.ahead.produced(position, lease, told);
     pipeline.ledger.progress.produced();
     pipeline.counters.produced();
@@ -132,7 +138,12 @@ async fn start(pipeline: &Running, produced: Produced, limits: usize) {
     }
     let origin = match again {
         Some((pipeline, id)) => Origin::again(pipeline, id, window, limits),
-        None => Origin::new(pipeline.name.clone(), &pipeline.ledger.source_id, &place, window, limits),
+        None => {
+            let is_tick = window.is_some() && !pipeline.uses_window;
+            let window = window.filter(|_| pipeline.uses_window);
+            let origin = Origin::new(pipeline.name.clone(), &pipeline.ledger.source_id, &place, window, limits);
+            Origin { is_tick, ..origin }
+        }
     };
     let item = Item::new(Arc::new(Origin { alone, ..origin }), value, labels);
     let charge = pipeline.budget.charge(order, item.value.size_in_memory());

@@ -1,6 +1,7 @@
 //! A pipeline that runs: what its tasks share, and the three ways in which an item leaves it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_channel::Sender;
 
@@ -12,17 +13,26 @@ use super::counters::Counters;
 use super::deliver::SinkInput;
 use super::life::Life;
 use super::parcel::Parcel;
+use super::plan::DeadLimits;
 use super::settle::Ledger;
 use super::stage::Stage;
 use crate::component::{Reason, Transform};
 use crate::expr::Filter;
-use crate::model::{Fault, Outcome, Text, Verdict};
-use crate::runtime::Clock;
-use crate::store::{Change, DeadLetter, FaultRecord, Push};
+use crate::model::{Fault, FaultKind, ItemId, Outcome, Size, Text, Verdict};
+use crate::runtime::{self, Clock};
+use crate::store::{Change, DeadLetter, DeadSize, FaultRecord, Push};
 
 /// What the tasks of one pipeline share.
 pub(super) struct Running {
     pub(super) name: Text,
+    /// What brings items to the first step, as dead letters call it.
+    pub(super) sources: Vec<Text>,
+    pub(super) uses_window: bool,
+    /// Whether dead letters of its name are its own: not those of a part of a pipeline.
+    pub(super) takes_replays: bool,
+    pub(super) dead_limits: DeadLimits,
+    /// Whether it waits for its dead letters to become fewer.
+    pub(super) is_paused: AtomicBool,
     pub(super) ledger: Arc<Ledger>,
     pub(super) steps: Vec<Arc<RunningStep>>,
     /// One for each network step, in order.
@@ -72,14 +82,46 @@ impl Running {
         self.life.fail(fault.clone());
     }
 
+    /// Waits until the source may make one more item: it must not run too far ahead, and whatever is in flight must
+    /// find room among the dead letters. A single run does not wait for a person to make room.
+    pub(super) async fn room(&self, once: bool) -> Result<(), Fault> {
+        let Ledger { ahead, replays, store, .. } = &*self.ledger;
+        let DeadLimits { items: most, bytes: most_bytes } = self.dead_limits;
+        loop {
+            let (moved, left, replayed) = (ahead.moved(), store.dead_letters_left(), replays.changed());
+            let DeadSize { items, bytes } = store.dead_size(&self.name);
+            let room = most.saturating_sub(usize::try_from(items).unwrap_or(usize::MAX));
+            if room > 0 && bytes < most_bytes.0 {
+                if self.is_paused.swap(false, Ordering::Relaxed) {
+                    log::info!(pipeline = &*self.name, dead_letters = items; "pipeline goes on");
+                }
+                if ahead.has_room(room) {
+                    return Ok(());
+                }
+                moved.await;
+                continue;
+            }
+            if once && !replays.is_busy() {
+                let message = format!(
+                    "its dead letters have reached their limit: {items} items, {}; look at them with `gatherd dead list`, \
+                     replay or drop some, or raise `dead_letters` in `[service]`",
+                    Size(bytes)
+                );
+                return Err(Fault::stop(FaultKind::Store, message));
+            }
+            if !self.is_paused.swap(true, Ordering::Relaxed) {
+                log::warn!(pipeline = &*self.name, dead_letters = items, bytes; "pipeline pauses until some of its dead \
+                    letters are replayed or dropped");
+            }
+            runtime::race(left, replayed).await;
+        }
+    }
+
     /// The item reaches every sink that wants it.
     pub(super) async fn hand_to_sinks(&self, mut parcel: Parcel) {
         let mut wanted = Vec::new();
         for sink in &self.sinks {
-            let lets_in = compute(&self.clock, sink.gate(), &parcel.item, |when, item, scope| {
-                lets_in(when.as_ref(), item, scope)
-            });
-            match lets_in.await {
+            match self.lets_in(sink, &parcel).await {
                 Ok(true) => wanted.push(sink),
                 Ok(false) => {}
                 Err(fault) => self.give_up(parcel.share(), sink.component(), &fault),
@@ -103,6 +145,21 @@ impl Running {
             lagging.push(*last);
         }
         self.hand_to_buffers(parcel, &lagging).await;
+    }
+
+    /// The item reaches this sink alone, if the sink wants it. It waits for the sink's channel even where there is a
+    /// buffer, so that what it is stays known.
+    pub(super) async fn hand_to_sink(&self, parcel: Parcel, sink: &SinkInput) {
+        match self.lets_in(sink, &parcel).await {
+            Ok(true) => sink.put_in_channel(parcel).await,
+            Ok(false) => self.filter(parcel.ack, Reason::NoSink),
+            Err(fault) => self.give_up(parcel, sink.component(), &fault),
+        }
+    }
+
+    async fn lets_in(&self, sink: &SinkInput, parcel: &Parcel) -> Result<bool, Fault> {
+        let gate = sink.gate();
+        compute(&self.clock, gate, &parcel.item, |when, item, scope| lets_in(when.as_ref(), item, scope)).await
     }
 
     /// The item goes into the buffers of sinks that lag, in the commit that settles it here. It is written once.
@@ -156,13 +213,16 @@ async fn took(sink: &SinkInput, parcel: &mut Parcel) -> bool {
 pub(super) fn reject(parcel: Parcel, component: &str, fault: &Fault, counters: &Counters, clock: &Clock) {
     let item = &parcel.item;
     let now = clock.timestamp();
+    // Ticks that are like each other are one dead letter.
+    let is_tick = item.origin.is_tick && item.id == item.origin.id;
+    let id = if is_tick { ItemId::root(&[item.origin.pipeline.as_bytes(), b"tick"]) } else { item.id };
     let (kind, message) = (fault.kind.name().to_owned(), fault.message.clone());
     let record = FaultRecord { at: now, kind, message, attempts: parcel.tries.count.max(1) };
     let letter = DeadLetter {
         id: 0,
         pipeline: item.origin.pipeline.clone(),
         component: component.into(),
-        item: item.id,
+        item: id,
         trace: item.trace().to_string(),
         value: item.value.clone(),
         labels: item.labels.to_value(),
@@ -175,5 +235,10 @@ pub(super) fn reject(parcel: Parcel, component: &str, fault: &Fault, counters: &
     };
     log::debug!(component = component, trace = &*letter.trace, fault:% = fault; "item became a dead letter");
     counters.rejected();
-    parcel.ack.branch(vec![Change::Dead(Box::new(letter))], None).settle(Outcome::Rejected);
+    let letter = Box::new(letter);
+    let change = match item.origin.replayed {
+        Some(replayed) => Change::DeadAgain { letter, replayed },
+        None => Change::Dead(letter),
+    };
+    parcel.ack.branch(vec![change], None).settle(Outcome::Rejected);
 }

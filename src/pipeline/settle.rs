@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_channel::{Receiver, Sender};
-use event_listener::Event;
+use event_listener::{Event, EventListener};
 
 use super::ack::{Branch, End, Ended};
 use super::buffer::Buffer;
 use super::counters::Counters;
 use super::flights::Flights;
 use super::life::Life;
+use super::replay::Replays;
 use crate::component::{Position, Progress, Quiescence, Reason};
 use crate::model::{Fault, Outcome, Text};
 use crate::store::{Change, Lease, Store};
@@ -27,6 +28,7 @@ pub(super) struct Ledger {
     pub(super) source_id: Text,
     pub(super) ahead: Ahead,
     pub(super) flights: Flights,
+    pub(super) replays: Replays,
     pub(super) counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
     pub(super) store: Store,
@@ -83,18 +85,14 @@ impl Ahead {
         state.first + state.slots.len() as u64 - 1
     }
 
-    /// Waits until the source may make one more item.
-    pub(super) async fn room(&self) {
-        loop {
-            if self.state().slots.len() < AHEAD {
-                return;
-            }
-            let moved = self.moved.listen();
-            if self.state().slots.len() < AHEAD {
-                return;
-            }
-            moved.await;
-        }
+    /// Whether the source may make one more item, if it may run at most `most` items ahead.
+    pub(super) fn has_room(&self, most: usize) -> bool {
+        self.state().slots.len() < most.min(AHEAD)
+    }
+
+    /// Wakes when items have ended.
+    pub(super) fn moved(&self) -> EventListener {
+        self.moved.listen()
     }
 
     pub(super) fn has_abandoned(&self) -> bool {
@@ -175,9 +173,16 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
     let mut changes = Vec::new();
     let mut roots = Vec::new();
     let mut branches = Vec::new();
+    let mut replayed = Vec::new();
     for Ended { outcome, end } in group {
         match end {
             End::Root(sequence) => roots.push((sequence, outcome)),
+            End::Replay(letter) => {
+                if outcome.is_settled() {
+                    changes.push(Change::EndReplay(letter));
+                }
+                replayed.push((letter, outcome));
+            }
             End::Branch(mut branch) => {
                 if outcome.is_settled() {
                     changes.append(&mut branch.changes);
@@ -206,7 +211,10 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         }
         parent.settle(outcome);
     }
-    for (_, outcome) in &roots {
+    for (letter, outcome) in &replayed {
+        ledger.replays.ended(*letter, *outcome);
+    }
+    for outcome in roots.iter().map(|(_, outcome)| outcome).chain(replayed.iter().map(|(_, outcome)| outcome)) {
         if !outcome.is_settled() {
             ledger.counters.abandoned();
         }
@@ -221,7 +229,7 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         buffer.left(left as u64);
     }
     if let Some(quiescence) = &ledger.quiescence {
-        quiescence.end(roots.len());
+        quiescence.end(roots.len() + replayed.len());
     }
     Ok(())
 }

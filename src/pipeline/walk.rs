@@ -99,8 +99,12 @@ impl Running {
         }
     }
 
-    /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles.
+    /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles. A
+    /// replayed item goes on in any case.
     fn leave_mark(&self, parcel: Parcel, mark: Mark) -> Option<Parcel> {
+        if parcel.item.origin.replayed.is_some() {
+            return Some(Parcel { ack: parcel.ack.branch(vec![change(mark)], None), ..parcel });
+        }
         let flights = &self.ledger.flights;
         let (flight, ack) = match flights.begin(&mark, parcel.ack) {
             Begun::Shares => return None,

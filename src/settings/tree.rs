@@ -25,6 +25,18 @@ pub enum Data {
     Table(Table),
 }
 
+impl Node {
+    /// Whether `word` stands in some text in it.
+    pub fn mentions(&self, word: &str) -> bool {
+        match &self.data {
+            Data::Text(text) => text.contains(word),
+            Data::List(nodes) => nodes.iter().any(|node| node.mentions(word)),
+            Data::Table(table) => table.iter().any(|(_, entry)| entry.node.mentions(word)),
+            _ => false,
+        }
+    }
+}
+
 /// A table in the order in which it is written.
 #[derive(Clone, Debug, Default)]
 pub struct Table {

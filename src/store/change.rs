@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Lease, Push};
+use super::{DeadLetter, Lease, Push, Replay};
 use crate::model::{Text, Value};
 
 /// SHA-256 of a value.
@@ -19,6 +19,16 @@ pub enum Change {
     Last { pipeline: Text, component: Text, key: Text, digest: Digest },
     /// An item that was given up. One that was there already gets a longer history.
     Dead(Box<DeadLetter>),
+    /// An item that was given up again, when the dead letter `replayed` was replayed: its history goes on.
+    DeadAgain { letter: Box<DeadLetter>, replayed: i64 },
+    /// Another value for a dead letter.
+    EditDead { letter: i64, value: Value },
+    /// A dead letter is asked to be replayed.
+    Replay(Replay),
+    /// The replay of this dead letter has settled: it goes, unless it was given up again.
+    EndReplay(i64),
+    /// A dead letter goes for good.
+    DropDead(i64),
     /// Entries for queues.
     Push(Push),
     /// The oldest entries leave the queue, settled or not.

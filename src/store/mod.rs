@@ -31,7 +31,7 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use change::{Change, Digest};
-pub use dead_letter::{DeadLetter, DeadLetterFilter, FaultRecord};
+pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Replay};
 pub use entry::{Entry, Lease, Leased, Push, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
 
@@ -140,15 +140,6 @@ impl Store {
     /// What `changed` saw last under this key.
     pub fn last_digest(&self, pipeline: &str, component: &str, key: &str) -> Result<Option<Digest>, Fault> {
         self.inner.readers.read(|connection| state::last_digest(connection, pipeline, component, key))
-    }
-
-    /// Dead letters, newest first.
-    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Fault> {
-        self.inner.readers.read(|connection| dead_letter::list(connection, filter))
-    }
-
-    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, Fault> {
-        self.inner.readers.read(|connection| dead_letter::by_id(connection, id))
     }
 
     pub fn dead_letter_count(&self) -> Result<u64, Fault> {

@@ -32,7 +32,8 @@ fn looks_like_mark(object: &Object) -> bool {
     object.len() == 1 && object.keys().all(|key| matches!(&**key, BYTES | OBJECT))
 }
 
-fn marked(value: &Value) -> Value {
+/// The value with its bytes marked, so that JSON shows them.
+pub(super) fn marked(value: &Value) -> Value {
     match value {
         Value::Bytes(bytes) => mark(BYTES, Value::from(data_encoding::BASE64.encode(bytes))),
         Value::Array(values) => Value::array(values.iter().map(marked).collect()),
@@ -48,7 +49,8 @@ fn mark(name: &str, value: Value) -> Value {
     std::iter::once((name.into(), value)).collect()
 }
 
-fn unmarked(value: Value) -> Option<Value> {
+/// The value that was marked, or nothing if a mark is none that [`marked`] makes.
+pub(super) fn unmarked(value: Value) -> Option<Value> {
     Some(match &value {
         Value::Array(values) => Value::array(values.iter().cloned().map(unmarked).collect::<Option<_>>()?),
         Value::Object(object) if looks_like_mark(object) => {

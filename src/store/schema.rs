@@ -53,6 +53,11 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
     ) STRICT;
     CREATE INDEX dead_letter_last ON dead_letter (last);
 
+    -- Dead letters that are asked to be replayed: where they enter, and how many microseconds to wait after each.
+    CREATE TABLE replay (
+        letter INTEGER PRIMARY KEY, crc INTEGER NOT NULL, start TEXT, interval INTEGER NOT NULL
+    ) STRICT;
+
     CREATE TABLE queue (id INTEGER PRIMARY KEY, crc INTEGER NOT NULL, name TEXT NOT NULL UNIQUE) STRICT;
 
     -- The entries of a push, for all queues that got it. Each entry has a checksum of its own.
@@ -83,6 +88,8 @@ pub(super) const DEAD_LETTER: Table = Table {
     key: "id",
     put: "REPLACE INTO dead_letter VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
 };
+pub(super) const REPLAY: Table =
+    Table { name: "replay", crc: 1, key: "letter", put: "REPLACE INTO replay VALUES (?, ?, ?, ?)" };
 pub(super) const QUEUE: Table = Table { name: "queue", crc: 1, key: "id", put: "REPLACE INTO queue VALUES (?, ?, ?)" };
 pub(super) const PROGRESS: Table = Table {
     name: "progress",
@@ -97,9 +104,9 @@ pub(super) const BATCH: Table =
 const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
 /// Every table that holds what the store was given.
-pub(super) const TABLES: [Table; 8] = {
+pub(super) const TABLES: [Table; 9] = {
     let [even, odd] = POSITIONS;
-    [even, odd, SEEN, LAST, DEAD_LETTER, QUEUE, BATCH, PROGRESS]
+    [even, odd, SEEN, LAST, DEAD_LETTER, REPLAY, QUEUE, BATCH, PROGRESS]
 };
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.

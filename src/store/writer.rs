@@ -9,9 +9,10 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, dead_letter, salvage, state};
+use super::{Change, salvage, state};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -25,6 +26,7 @@ const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 pub(super) struct Writer {
     thread: GroupThread<Commits>,
     board: Arc<Board>,
+    dead_board: Arc<DeadBoard>,
     waiting_for_space: Arc<AtomicBool>,
     file: PathBuf,
 }
@@ -32,10 +34,13 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection, ledger: Ledger, file: PathBuf, clock: Clock) -> Result<Self, Fault> {
         let board = ledger.board().clone();
+        let tally = Tally::recover(&connection).map_err(|error| stop("open", &file, error))?;
+        let dead_board = tally.board().clone();
         let waiting_for_space = Arc::new(AtomicBool::new(false));
         let commits = Commits {
             connection,
             ledger,
+            tally,
             file: file.clone(),
             clock,
             waiting_for_space: waiting_for_space.clone(),
@@ -44,7 +49,7 @@ impl Writer {
         };
         let started = GroupThread::start("gatherd-store", commits);
         let thread = started.map_err(|error| stop("start the thread that writes to", &file, error))?;
-        Ok(Self { thread, board, waiting_for_space, file })
+        Ok(Self { thread, board, dead_board, waiting_for_space, file })
     }
 
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
@@ -63,6 +68,10 @@ impl Writer {
 
     pub(super) fn board(&self) -> &Arc<Board> {
         &self.board
+    }
+
+    pub(super) fn dead_board(&self) -> &Arc<DeadBoard> {
+        &self.dead_board
     }
 
     pub(super) fn is_waiting_for_space(&self) -> bool {
@@ -101,6 +110,7 @@ impl From<Change> for Write {
 struct Commits {
     connection: Connection,
     ledger: Ledger,
+    tally: Tally,
     file: PathBuf,
     clock: Clock,
     waiting_for_space: Arc<AtomicBool>,
@@ -144,8 +154,14 @@ impl Commits {
         let answers = loop {
             let written = self.write(group);
             match written {
-                Ok(_) => self.ledger.committed(),
-                Err(_) => self.ledger.rolled_back(),
+                Ok(_) => {
+                    self.ledger.committed();
+                    self.tally.committed();
+                }
+                Err(_) => {
+                    self.ledger.rolled_back();
+                    self.tally.rolled_back();
+                }
             }
             match written {
                 Ok(answers) => break answers,
@@ -204,8 +220,14 @@ impl Commits {
         self.ledger.begin();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = self.clock.timestamp();
-        let mut joined =
-            Joined { connection: &transaction, ledger: &mut self.ledger, now, positions: IndexMap::default(), seen: 0 };
+        let mut joined = Joined {
+            connection: &transaction,
+            ledger: &mut self.ledger,
+            tally: &mut self.tally,
+            now,
+            positions: IndexMap::default(),
+            seen: 0,
+        };
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
             answers.push(match request {
@@ -238,6 +260,7 @@ impl Drop for Commits {
 struct Joined<'a> {
     connection: &'a Connection,
     ledger: &'a mut Ledger,
+    tally: &'a mut Tally,
     now: Timestamp,
     /// Of several positions in one commit only the newest one counts, and the one before the commit is kept.
     positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
@@ -246,7 +269,7 @@ struct Joined<'a> {
 
 impl<'a> Joined<'a> {
     fn write(&mut self, write: &'a Write) -> rusqlite::Result<()> {
-        let Self { connection, ledger, .. } = self;
+        let Self { connection, ledger, tally, .. } = self;
         match write {
             Write::Push(push) => {
                 self.seen = self.seen.saturating_add(push.passing_keys());
@@ -264,7 +287,30 @@ impl<'a> Joined<'a> {
                 Change::Last { pipeline, component, key, digest } => {
                     state::put_last(connection, pipeline, component, key, digest)
                 }
-                Change::Dead(letter) => dead_letter::put_dead_letter(connection, letter),
+                Change::Dead(letter) => {
+                    tally.add(dead_letter::put_dead_letter(connection, letter)?);
+                    Ok(())
+                }
+                Change::DeadAgain { letter, replayed } => {
+                    tally.add(dead_letter::put_again(connection, letter, Some(*replayed))?);
+                    Ok(())
+                }
+                Change::EditDead { letter, value } => {
+                    tally.add(dead_letter::edit(connection, *letter, value)?);
+                    Ok(())
+                }
+                Change::Replay(replay) => {
+                    tally.ask();
+                    dead_letter::put_replay(connection, replay)
+                }
+                Change::EndReplay(letter) => {
+                    tally.add(dead_letter::end_replay(connection, *letter)?);
+                    Ok(())
+                }
+                Change::DropDead(letter) => {
+                    tally.add(dead_letter::remove(connection, *letter)?);
+                    Ok(())
+                }
                 Change::Push(push) => ledger.push(connection, &PackedPush::new(push), self.now),
                 Change::DropOldest { queue, items } => ledger.drop_oldest(connection, queue, *items),
                 Change::Settle(lease) => ledger.settle(connection, *lease),
@@ -311,9 +357,11 @@ mod tests {
         connection.busy_timeout(Duration::ZERO).unwrap();
         let shell = Connection::open(&file).unwrap();
         shell.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let tally = Tally::recover(&connection).unwrap();
         let mut commits = Commits {
             connection,
             ledger,
+            tally,
             file,
             clock: Clock::system(),
             waiting_for_space: Arc::default(),
