@@ -263,7 +263,14 @@ impl Bench {
     fn pipeline(mut self, name: &str, source: Numbers, steps: Vec<StepPlan>, sinks: &[&str]) -> Self {
         let source = SourcePlan { id: "numbers".into(), settings: Arc::new(source), durable: None };
         let sinks = sinks.iter().map(|sink| Text::from(*sink)).collect();
-        self.plan.pipelines.push(PipelinePlan { name: name.into(), part: None, uses_window: true, source, steps, sinks });
+        self.plan.pipelines.push(PipelinePlan {
+            name: name.into(),
+            part: None,
+            uses_window: true,
+            source,
+            steps,
+            sinks,
+        });
         self
     }
 

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::control::Control;
 use super::service_manager;
 use crate::model::{Fault, FaultKind};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
@@ -66,6 +67,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let mut signals = Signals::listen()
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
+        let _control = Control::listen(&order.state, &store, &engine, clock.clone());
         service_manager::ready();
         if !order.once {
             log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
@@ -124,6 +126,9 @@ fn status_line(engine: Arc<Engine>, store: Store, clock: Clock) -> impl FnMut() 
         let mut line = format!("{} pipelines, {rate:.0} items/s, {dead} dead letters", pipelines.len());
         if stopped > 0 {
             line.push_str(&format!(", {stopped} stopped by a fault"));
+        }
+        for paused in pipelines.iter().filter(|pipeline| pipeline.is_paused) {
+            line.push_str(&format!(", {} paused: too many dead letters", paused.name));
         }
         if store.is_waiting_for_space() {
             line.push_str(", waiting for space on disk");

@@ -1,8 +1,10 @@
 //! A process's life: start, drain, stop, and what the service manager is told of it.
 
+mod control;
 mod life;
 mod service_manager;
 mod state_folder;
 
+pub use control::ControlClient;
 pub use life::{Ending, Order, run};
 pub use state_folder::state_folder;

@@ -110,6 +110,42 @@ fn parse_number(lexer: &mut SliceLexer<'_>) -> Result<Number, Wrong> {
     Ok(if float.is_finite() { Number::Float(float) } else { Number::Literal(digits.into()) })
 }
 
+/// `value` as JSON for people, indented and with a line break at its end.
+pub fn pretty(value: &Value) -> String {
+    let mut out = Vec::new();
+    write_pretty(value, "\n", &mut out);
+    out.push(b'\n');
+    String::from_utf8(out).expect("JSON is written as UTF-8")
+}
+
+/// `margin` is a line break and what stands before the value's own lines.
+fn write_pretty(value: &Value, margin: &str, out: &mut Vec<u8>) {
+    let inner = format!("{margin}  ");
+    match value {
+        Value::Array(values) if !values.is_empty() => {
+            for (index, value) in values.iter().enumerate() {
+                out.push(if index == 0 { b'[' } else { b',' });
+                out.extend_from_slice(inner.as_bytes());
+                write_pretty(value, &inner, out);
+            }
+            out.extend_from_slice(margin.as_bytes());
+            out.push(b']');
+        }
+        Value::Object(object) if !object.is_empty() => {
+            for (index, (key, value)) in object.iter().enumerate() {
+                out.push(if index == 0 { b'{' } else { b',' });
+                out.extend_from_slice(inner.as_bytes());
+                write_scalar(&**key, out);
+                out.extend_from_slice(b": ");
+                write_pretty(value, &inner, out);
+            }
+            out.extend_from_slice(margin.as_bytes());
+            out.push(b'}');
+        }
+        plain => write(plain, out),
+    }
+}
+
 /// Appends `value` as compact JSON without a line break.
 pub fn write(value: &Value, out: &mut Vec<u8>) {
     match value {

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-pub use tally::DeadSize;
 pub(super) use rows::{count, edit, end_replay, put_again, put_dead_letter, put_replay, remove};
+pub use tally::DeadSize;
 pub(super) use tally::{DeadBoard, Tally};
 
 use crate::model::{ItemId, Size, Text, Value, Window};

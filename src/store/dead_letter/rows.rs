@@ -201,7 +201,10 @@ fn write(connection: &Connection, id: ValueRef<'_>, letter: &DeadLetter) -> rusq
 }
 
 /// Dead letters, newest first.
-pub(in crate::store) fn list(connection: &Connection, filter: &DeadLetterFilter) -> rusqlite::Result<Found<Vec<DeadLetter>>> {
+pub(in crate::store) fn list(
+    connection: &Connection,
+    filter: &DeadLetterFilter,
+) -> rusqlite::Result<Found<Vec<DeadLetter>>> {
     let (condition, bound) = condition(filter);
     let sql = format!("SELECT * FROM dead_letter WHERE {condition} ORDER BY last DESC, id DESC");
     // The limits count whole letters, so damaged ones are skipped before they are applied.

@@ -1,0 +1,102 @@
+//! A command's side of the control socket.
+
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::{Method, Request};
+
+use super::{dead, socket_places};
+use crate::http::ask_local;
+use crate::model::{Fault, FaultKind, Value, json};
+use crate::runtime;
+use crate::store::{DeadLetter, DeadLetterFilter, Replay};
+
+/// A daemon that runs, as commands reach it.
+pub struct ControlClient {
+    socket: PathBuf,
+}
+
+/// How many letters one request names at most.
+const PORTION: usize = 10_000;
+
+impl ControlClient {
+    /// The daemon of a state folder, if one listens.
+    pub fn find(state: &Path) -> Option<Self> {
+        let socket = socket_places(state).find(|place| UnixStream::connect(place).is_ok())?;
+        Some(Self { socket })
+    }
+
+    /// Dead letters, newest first; fewer than there are, or than the filter's limit. The last one is where to go on.
+    pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Fault> {
+        let body = self.ask(Method::GET, &format!("/dead?{}", dead::list_query(filter)), None)?;
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| DeadLetter::from_json(&parse(line)?).ok_or_else(not_understood)).collect()
+    }
+
+    pub fn dead_letter_ids(&self, filter: &DeadLetterFilter) -> Result<Vec<i64>, Fault> {
+        let body = self.ask(Method::GET, &format!("/dead/ids?{}", dead::list_query(filter)), None)?;
+        dead::read_ids(&parse(&body)?).ok_or_else(not_understood)
+    }
+
+    pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, Fault> {
+        match parse(&self.ask(Method::GET, &format!("/dead/{id}"), None)?)? {
+            Value::Null => Ok(None),
+            letter => DeadLetter::from_json(&letter).map(Some).ok_or_else(not_understood),
+        }
+    }
+
+    /// `value` is JSON as [`DeadLetter::value_to_json`] writes it.
+    pub fn edit_dead_letter(&self, id: i64, value: &Value) -> Result<(), Fault> {
+        self.ask(Method::PUT, &format!("/dead/{id}/value"), Some(value)).map(drop)
+    }
+
+    /// All of them enter at the same step, at the same pace. Answers why some will not be replayed as things stand.
+    pub fn replay_dead_letters(&self, replays: &[Replay]) -> Result<Vec<String>, Fault> {
+        let mut warnings: Vec<String> = Vec::new();
+        for portion in replays.chunks(PORTION) {
+            let body = self.ask(Method::POST, "/dead/replay", Some(&dead::replay_body(portion)))?;
+            let body = parse(&body)?;
+            let Some(Value::Array(told)) = body.get("warnings") else { return Err(not_understood()) };
+            for warning in told.iter().filter_map(Value::as_text) {
+                if !warnings.iter().any(|known| known == warning) {
+                    warnings.push(warning.to_owned());
+                }
+            }
+        }
+        Ok(warnings)
+    }
+
+    pub fn drop_dead_letters(&self, ids: &[i64]) -> Result<(), Fault> {
+        for portion in ids.chunks(PORTION) {
+            self.ask(Method::POST, "/dead/drop", Some(&dead::ids_body(portion, [])))?;
+        }
+        Ok(())
+    }
+
+    /// The body of a reply that is a success.
+    fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Fault> {
+        let failed = |cause: &dyn std::fmt::Display| {
+            let message = format!("cannot ask the gatherd that runs (at `{}`): {cause}", self.socket.display());
+            Fault::stop(FaultKind::Request, message)
+        };
+        let body = body.map(Value::to_string).unwrap_or_default();
+        let request = Request::builder().method(method).uri(path).body(Bytes::from(body));
+        let request = request.map_err(|error| failed(&error))?;
+        let response = runtime::block_on(ask_local(&self.socket, request)).map_err(|error| failed(&error))?;
+        if response.status().is_success() {
+            return Ok(response.into_body());
+        }
+        let why = String::from_utf8_lossy(response.body());
+        Err(Fault::stop(FaultKind::Request, why.trim_end().to_owned()))
+    }
+}
+
+fn parse(body: &[u8]) -> Result<Value, Fault> {
+    json::parse(body).map_err(|_| not_understood())
+}
+
+fn not_understood() -> Fault {
+    let message = "the gatherd that runs gave an answer that this one does not understand; are they of one version?";
+    Fault::stop(FaultKind::Request, message)
+}
