@@ -15,7 +15,7 @@ use gatherd::component::{
 use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
 use gatherd::pipeline::{BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 use gatherd::runtime::{self, Clock};
-use gatherd::store::{DeadLetter, DeadLetterFilter, Store};
+use gatherd::store::{DeadLetter, DeadLetterFilter, Replay, Store};
 
 /// Far more than any test needs: what tells done from hung.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -778,6 +778,67 @@ fn an_item_abandoned_while_the_engine_runs_comes_again() {
     assert!(ran.counts[0].abandoned >= 2);
     assert_eq!(sink.items().into_iter().collect::<HashSet<_>>(), (0..10).collect());
     assert_eq!(ran.position["p"], Some(10));
+}
+
+/// A daemon whose sink has given up these numbers, each in a dead letter.
+fn with_dead_letters(sink: &Records, numbers: i64) -> (Bench, Engine, Store) {
+    let source = Numbers { end: numbers, silent_at_end: true };
+    let bench = Bench::new().into_daemon().sink("out", sink).pipeline("p", source, vec![], &["out"]);
+    let (engine, store) = bench.start();
+    let count = numbers as u64;
+    let all_dead = async {
+        while store.dead_size("p").items < count {
+            runtime::yield_now().await;
+        }
+    };
+    turn_until(&bench.clock, all_dead);
+    (bench, engine, store)
+}
+
+fn replay_of(letter: i64, interval: Duration) -> Replay {
+    Replay { letter, from: None, interval }
+}
+
+#[test]
+fn a_replay_keeps_to_its_pace() {
+    let is_mended = Arc::new(AtomicBool::new(false));
+    let mended = is_mended.clone();
+    let sink =
+        Records::new(move |_| if mended.load(Ordering::SeqCst) { Script::Accept } else { Script::Fail(refusal()) });
+    let (bench, engine, store) = with_dead_letters(&sink, 5);
+    is_mended.store(true, Ordering::SeqCst);
+    let ids = store.dead_letter_ids(&DeadLetterFilter::default()).unwrap();
+    let replays = ids.iter().map(|id| replay_of(*id, Duration::from_secs(10))).collect();
+    runtime::block_on(store.replay_dead_letters(replays)).unwrap();
+    for arrived in 1..=5 {
+        wait_until(|| sink.items().len() == arrived && store.dead_size("p").items as usize == 5 - arrived);
+        wait_until(|| bench.clock.next_sleeper() == Some(Duration::from_secs(10)));
+        bench.clock.advance(Duration::from_secs(9));
+        assert_eq!(sink.items().len(), arrived);
+        bench.clock.advance(Duration::from_secs(1));
+    }
+    wait_for(engine.stop(&bench.clock, Duration::from_secs(30)));
+}
+
+#[test]
+fn a_replay_that_is_abandoned_comes_again_at_the_next_start() {
+    let hangs = Arc::new(AtomicBool::new(false));
+    let hang = hangs.clone();
+    let sink = Records::new(move |_| if hang.load(Ordering::SeqCst) { Script::Hang } else { Script::Fail(refusal()) });
+    let (mut bench, engine, store) = with_dead_letters(&sink, 1);
+    hangs.store(true, Ordering::SeqCst);
+    runtime::block_on(store.replay_dead_letters(vec![replay_of(1, Duration::ZERO)])).unwrap();
+    wait_until(|| store.is_replay_asked(1).unwrap());
+    wait_for(engine.abandon());
+    assert_eq!(store.dead_size("p").items, 1);
+    drop((engine, store));
+    let alive = accepts();
+    bench.plan.sinks.clear();
+    let bench = bench.sink("out", &alive);
+    let (engine, store) = bench.start();
+    wait_until(|| store.dead_size("p").items == 0);
+    assert_eq!(alive.items(), [0]);
+    wait_for(engine.stop(&bench.clock, Duration::from_secs(30)));
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let mut signals = Signals::listen()
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
-        let _control = Control::listen(&order.state, &store, &engine, clock.clone());
+        let control = Control::listen(&order.state, &store, &engine, clock.clone());
         service_manager::ready();
         if !order.once {
             log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
@@ -96,6 +96,9 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
                 engine.abandon().await;
             })
             .await;
+        }
+        if let Some(control) = control {
+            control.close().await;
         }
         let dead_letters = store.dead_letter_count()?;
         Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })

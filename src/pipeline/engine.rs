@@ -422,7 +422,9 @@ async fn run(
             quiescence.end(1);
         }
     };
-    runtime::both(produced, replay(&running, sources, limits, quiescence.clone())).await;
+    // Boxed, since a task is moved a few times on its way to the executor, and each time through a thread's stack.
+    let replayed = Box::pin(replay(&running, sources, limits, quiescence.clone()));
+    runtime::both(Box::pin(produced), replayed).await;
     for (stage, workers) in running.stages.iter().zip(workers) {
         stage.close();
         for worker in workers {

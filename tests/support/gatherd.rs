@@ -77,8 +77,17 @@ impl Workplace {
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gatherd"));
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
-        for variable in ["RUST_LOG", "NOTIFY_SOCKET", "WATCHDOG_USEC", "JOURNAL_STREAM", "STATE_DIRECTORY", "NO_COLOR"]
-        {
+        for variable in [
+            "RUST_LOG",
+            "NOTIFY_SOCKET",
+            "WATCHDOG_USEC",
+            "JOURNAL_STREAM",
+            "STATE_DIRECTORY",
+            "NO_COLOR",
+            "RUNTIME_DIRECTORY",
+            "VISUAL",
+            "EDITOR",
+        ] {
             command.env_remove(variable);
         }
         command

@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_lite::future::Boxed;
@@ -25,9 +26,13 @@ const MAX_BODY: usize = 64 << 20;
 const PAGE: usize = 1000;
 const PAGE_BYTES: Size = Size::mib(8);
 
-/// Answers commands until it is dropped.
+/// How long the last replies may take.
+const LAST_REPLIES: Duration = Duration::from_secs(2);
+
+/// Answers commands until it is closed.
 pub(in crate::daemon) struct Control {
-    _listening: Vec<Listening>,
+    listening: Vec<Listening>,
+    listeners: Listeners,
     /// In the state folder, where the socket is elsewhere.
     link: Option<PathBuf>,
 }
@@ -46,19 +51,23 @@ impl Control {
         let mut places = socket_places(state);
         let socket = places.next()?;
         let served = Arc::new(Served { store: store.clone(), engine: engine.clone() });
-        let listening = listen(&socket, &Listeners::new(clock), &served);
-        match listening {
-            Ok(listening) => Some(Self { _listening: listening, link: places.next().and_then(|at| link(&socket, at)) }),
+        let listeners = Listeners::new(clock);
+        match listen(&socket, &listeners, &served) {
+            Ok(listening) => {
+                let link = places.next().and_then(|at| link(&socket, at));
+                Some(Self { listening, listeners, link })
+            }
             Err(error) => {
                 log::warn!(socket:% = socket.display(), cause:% = error; "commands cannot reach this gatherd");
                 None
             }
         }
     }
-}
 
-impl Drop for Control {
-    fn drop(&mut self) {
+    /// Takes no more commands; those that have come are answered.
+    pub(in crate::daemon) async fn close(self) {
+        drop(self.listening);
+        self.listeners.finished(LAST_REPLIES).await;
         if let Some(link) = &self.link {
             // Without its socket it leads nowhere, and the next start replaces it.
             let _ = fs::remove_file(link);
