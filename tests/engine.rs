@@ -13,7 +13,9 @@ use gatherd::component::{
     TransformScope, WriteFault,
 };
 use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
-use gatherd::pipeline::{BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+use gatherd::pipeline::{
+    BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan,
+};
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Replay, Store};
 

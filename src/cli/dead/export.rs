@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::access::Access;
-use super::selection::SelectionArguments;
+use super::selection::{Selection, SelectionArguments};
 use crate::cli::output;
 use crate::model::{Fault, FaultKind};
 use crate::store::{DeadLetter, DeadLetterFilter};
@@ -20,9 +20,9 @@ pub(super) struct ExportArguments {
 
 pub(super) fn export(folder: &Path, arguments: ExportArguments) -> Result<ExitCode, Fault> {
     let access = Access::to_read(folder)?;
-    match arguments.selection.into_ids() {
-        Err(filter) => print(&access, &filter),
-        Ok(ids) => print_with(|print| ids.iter().try_for_each(|id| print(access.letter(*id, "export")?))),
+    match arguments.selection.into_selection() {
+        Selection::Filter(filter) => print(&access, &filter),
+        Selection::Ids(ids) => print_with(|print| ids.iter().try_for_each(|id| print(access.letter(*id, "export")?))),
     }
 }
 

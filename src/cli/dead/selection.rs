@@ -51,6 +51,12 @@ pub(super) struct ExplicitSelection {
     all: bool,
 }
 
+/// What [`SelectionArguments`] come to.
+pub(super) enum Selection {
+    Ids(Vec<i64>),
+    Filter(Box<DeadLetterFilter>),
+}
+
 impl FilterArguments {
     pub(super) fn into_filter(self) -> DeadLetterFilter {
         let Self { pipeline, component, fault, within, older_than } = self;
@@ -60,22 +66,24 @@ impl FilterArguments {
 }
 
 impl SelectionArguments {
-    /// The numbers, if these were given, or else the filter.
-    pub(super) fn into_ids(self) -> Result<Vec<i64>, DeadLetterFilter> {
+    pub(super) fn into_selection(self) -> Selection {
         let Self { mut ids, filter } = self;
         if ids.is_empty() {
-            return Err(filter.into_filter());
+            return Selection::Filter(Box::new(filter.into_filter()));
         }
         ids.sort_unstable();
         ids.dedup();
-        Ok(ids)
+        Selection::Ids(ids)
     }
 }
 
 impl ExplicitSelection {
     /// The numbers of all that are meant, the oldest first.
     pub(super) fn ids(self, access: &Access) -> Result<Vec<i64>, Fault> {
-        self.selection.into_ids().or_else(|filter| access.ids(&filter))
+        match self.selection.into_selection() {
+            Selection::Ids(ids) => Ok(ids),
+            Selection::Filter(filter) => access.ids(&filter),
+        }
     }
 }
 

@@ -185,8 +185,9 @@ impl Served {
 
 /// The store's refusal, as a status.
 fn refused(fault: Fault) -> (StatusCode, String) {
-    let is_askers = fault.kind == FaultKind::Request;
-    (if is_askers { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR }, fault.to_string())
+    let Fault { kind, message, .. } = fault;
+    let is_askers = kind == FaultKind::Request;
+    (if is_askers { StatusCode::BAD_REQUEST } else { StatusCode::INTERNAL_SERVER_ERROR }, message)
 }
 
 fn answer(value: &Value) -> Response<Bytes> {
