@@ -9,8 +9,10 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod dead_sinks;
 mod kills;
 mod marks;
 mod oracle;
 mod poison;
 mod rounds;
+mod stops;
