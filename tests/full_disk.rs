@@ -3,11 +3,13 @@
 //! The disk is a small tmpfs, which only root may mount; elsewhere these tests say that they are skipped, and fail if
 //! `GATHERD_ALL=1` asks for everything.
 
-#![expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test ends where it fails, and a skip is said")]
+#![expect(clippy::unwrap_used, reason = "a test ends where it fails")]
 
-use std::fs::{self, File};
-use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+mod support;
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
@@ -20,56 +22,7 @@ use gatherd::settings::read_text;
 use gatherd::sinks::KINDS;
 use gatherd::store::{Change, Store};
 
-/// A disk of a few megabytes; unmounted when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    /// Nothing if none can be had here, which is said.
-    fn mount() -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=4m", "tmpfs"]).arg(folder.path()).output();
-        if mounted.is_ok_and(|output| output.status.success()) {
-            return Some(Self(folder));
-        }
-        assert!(std::env::var_os("GATHERD_ALL").is_none(), "cannot mount a tmpfs; run this as root");
-        eprintln!("SKIPPED: cannot mount a tmpfs; run this as root");
-        None
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.0.path().join(name)
-    }
-
-    /// Takes the space that is left, but for so many bytes.
-    fn fill(&self, leaving: u64) -> Filler {
-        let path = self.path("filler");
-        let mut file = File::create(&path).unwrap();
-        let mut block = vec![0; 1 << 20];
-        while !block.is_empty() {
-            if file.write_all(&block).is_err() {
-                block.truncate(block.len() / 2);
-            }
-        }
-        file.set_len(file.metadata().unwrap().len() - leaving).unwrap();
-        Filler(path)
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let unmounted = Command::new("umount").arg("--lazy").arg(self.0.path()).status();
-        assert!(unmounted.is_ok_and(|status| status.success()), "cannot unmount {}", self.0.path().display());
-    }
-}
-
-/// Gives the space back when dropped.
-struct Filler(PathBuf);
-
-impl Drop for Filler {
-    fn drop(&mut self) {
-        fs::remove_file(&self.0).unwrap();
-    }
-}
+use support::small_disk::SmallDisk;
 
 /// Five times what a resumption may take.
 const LIMIT: Duration = Duration::from_secs(25);
