@@ -25,7 +25,8 @@ use crate::settings::Section;
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "http",
     summary: "Sends each item, or each batch of items, to an HTTP server; a reply of 2xx means that it has them. Each \
-              request has an `Idempotency-Key` that stays the same over retries and restarts.",
+              request has an `Idempotency-Key` that stays the same over retries and restarts: that of a batch for as \
+              long as it holds the same items.",
     sample: r#"
 [pipeline.readings]
 from = { every = "1m" }
