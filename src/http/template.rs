@@ -123,13 +123,13 @@ impl Payload {
         let json = section.optional("json", "a filter that makes the JSON to send");
         let form = section.optional("form", "a filter that makes an object, sent as an HTML form would");
         let body = section.optional_template("body", Encoding::Plain, "the text to send");
-        let payloads = [json.map(Payload::Json), form.map(Payload::Form), body.map(Payload::Text)];
-        let mut payloads: Vec<Self> = payloads.into_iter().flatten().collect();
-        if payloads.len() > 1 {
+        // Also those that are wrong by themselves count.
+        if ["json", "form", "body"].iter().filter(|key| section.has(key)).count() > 1 {
             let second = if section.has("body") { "body" } else { "form" };
             section.mistake(second, "a request has one body", "keep one of `json`, `form` and `body`");
         }
-        payloads.pop().unwrap_or(Payload::None)
+        let payload = json.map(Payload::Json).or(form.map(Payload::Form)).or(body.map(Payload::Text));
+        payload.unwrap_or(Payload::None)
     }
 
     /// The content type and the bytes.

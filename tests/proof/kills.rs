@@ -85,7 +85,7 @@ impl Books {
 }
 
 /// Posts an item, and answers with the first line of the reply.
-fn post(workplace: &Workplace, item: &Value) -> io::Result<String> {
+pub(super) fn post(workplace: &Workplace, item: &Value) -> io::Result<String> {
     let mut stream = UnixStream::connect(workplace.path("orders.sock"))?;
     stream.set_read_timeout(Some(LIMIT))?;
     let body = item.to_string();

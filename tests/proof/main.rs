@@ -14,5 +14,6 @@ mod kills;
 mod marks;
 mod oracle;
 mod poison;
+mod power;
 mod rounds;
 mod stops;
