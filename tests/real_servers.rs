@@ -185,7 +185,7 @@ impl Nginx {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let config = format!(
             r#"
-            daemon off; pid nginx.pid; error_log stderr; worker_processes 1;
+            daemon off; master_process off; pid nginx.pid; error_log stderr;
             events {{}}
             http {{
                 include /etc/nginx/mime.types;
