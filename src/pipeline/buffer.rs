@@ -52,9 +52,12 @@ impl Buffer {
         self.held.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// So many items have left it, delivered or dropped.
+    /// So many items have left it, delivered or dropped. One that is dropped while it is on its way to the sink leaves
+    /// twice, so the count may be too low, but it never wraps.
     pub(super) fn left(&self, count: u64) {
-        self.held.fetch_sub(count, Ordering::AcqRel);
+        let fewer = |held: u64| Some(held.saturating_sub(count));
+        // The closure always gives a value, so this cannot fail.
+        let _ = self.held.fetch_update(Ordering::AcqRel, Ordering::Acquire, fewer);
     }
 
     /// Waits for room, if that is what a full buffer does.
