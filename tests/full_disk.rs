@@ -16,13 +16,13 @@ use std::time::{Duration, Instant};
 
 use gatherd::component::{Sink, SinkContext, WriteFault, find};
 use gatherd::http::{Allow, Clients};
-use gatherd::model::{FaultKind, Item, Labels, Origin, Value, Verdict};
-use gatherd::runtime::{Clock, block_on, spawn};
+use gatherd::model::{Fault, FaultKind, Item, Labels, Origin, Value, Verdict};
+use gatherd::runtime::{Clock, Task, block_on, spawn};
 use gatherd::settings::read_text;
 use gatherd::sinks::KINDS;
 use gatherd::store::{Change, Store};
 
-use support::small_disk::SmallDisk;
+use support::small_disk::{Filler, SmallDisk};
 
 /// Five times what a resumption may take.
 const LIMIT: Duration = Duration::from_secs(25);
@@ -44,9 +44,8 @@ fn large(number: i64) -> Value {
     Value::from(number.to_string().repeat(100_000))
 }
 
-#[test]
-fn the_store_waits_for_space_and_goes_on() {
-    let Some(disk) = SmallDisk::mount() else { return };
+/// A store that has committed position 1, and waits for space to commit position 2.
+fn full_store(disk: &SmallDisk) -> (Store, Filler, Task<Result<(), Fault>>) {
     let store = Store::open(&disk.path("state")).unwrap();
     block_on(store.commit(vec![large_position(1)])).unwrap();
     let filler = disk.fill(0);
@@ -55,6 +54,13 @@ fn the_store_waits_for_space_and_goes_on() {
         async move { store.commit(vec![large_position(2)]).await }
     });
     wait_until(|| store.is_waiting_for_space());
+    (store, filler, commit)
+}
+
+#[test]
+fn the_store_waits_for_space_and_goes_on() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let (store, filler, commit) = full_store(&disk);
     assert_eq!(store.position("p", "lines").unwrap(), Some(large(1)));
     drop(filler);
     block_on(Clock::system().timeout(LIMIT, commit.join())).expect("hung").unwrap().unwrap();
@@ -67,14 +73,7 @@ fn the_store_waits_for_space_and_goes_on() {
 #[test]
 fn a_store_that_waits_for_space_can_be_closed() {
     let Some(disk) = SmallDisk::mount() else { return };
-    let store = Store::open(&disk.path("state")).unwrap();
-    block_on(store.commit(vec![large_position(1)])).unwrap();
-    let filler = disk.fill(0);
-    let commit = spawn({
-        let store = store.clone();
-        async move { store.commit(vec![large_position(2)]).await }
-    });
-    wait_until(|| store.is_waiting_for_space());
+    let (store, filler, commit) = full_store(&disk);
     block_on(commit.cancel());
     drop(store);
     drop(filler);

@@ -151,10 +151,11 @@ fn data_of(file: &Arc<SourceFile>, value: &DeValue<'_>) -> Data {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn parsed(text: &str) -> (Table, Vec<String>) {
+    /// What a file with this text holds, and what is wrong with it.
+    pub(in crate::settings) fn parsed(text: &str) -> (Table, Vec<String>) {
         let file = Arc::new(SourceFile { name: "a.toml".to_owned(), text: text.to_owned() });
         let mistakes = Mistakes::default();
         let table = parse(&file, &mistakes);

@@ -158,17 +158,8 @@ pub fn key_to_toml(key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use super::super::{Mistakes, SourceFile, parse};
+    use super::super::parse::tests::parsed;
     use super::*;
-
-    fn parsed(text: &str) -> (Table, Vec<String>) {
-        let file = Arc::new(SourceFile { name: "a.toml".to_owned(), text: text.to_owned() });
-        let mistakes = Mistakes::default();
-        let table = parse(&file, &mistakes);
-        (table, mistakes.into_sorted().iter().map(ToString::to_string).collect())
-    }
 
     #[test]
     fn a_text_is_shown_on_one_line_and_reads_back_as_it_was() {
