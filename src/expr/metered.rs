@@ -1,13 +1,18 @@
 //! Our values as jaq works on them: counted as they are made, so that a filter can be stopped.
 
+mod convert;
+mod range;
+
 use std::fmt;
-use std::ops::Range;
 use std::sync::Arc;
 
 use jaq_core::box_iter::{BoxIter, box_once};
 use jaq_core::path::Opt;
 use jaq_core::{Error, Exn, ValR, ValX};
 
+pub(super) use self::range::{bounds, position};
+
+use self::range::characters;
 use super::arithmetic::compare;
 use super::fuel;
 use crate::model::json::{self, MAX_DEPTH};
@@ -203,51 +208,6 @@ fn finite(value: Value) -> Value {
         }
         other => other,
     }
-}
-
-/// The place that an index means: one below zero counts from the end. Nothing if it lies before the beginning.
-pub(super) fn position(index: &Number, length: usize) -> Option<usize> {
-    let index = integer(index)?;
-    if index >= 0 { usize::try_from(index).ok() } else { length.checked_sub(usize::try_from(-index).ok()?) }
-}
-
-/// A number as an index; fractions are cut off as in jq.
-fn integer(number: &Number) -> Option<i64> {
-    match number {
-        Number::Int(int) => Some(*int),
-        // The cast saturates, and nothing is that long.
-        other => Some(other.as_f64()).filter(|float| !float.is_nan()).map(|float| float.floor() as i64),
-    }
-}
-
-/// What a range means for something of this length.
-pub(super) fn bounds(range: Range<Option<&Metered>>, length: usize) -> Result<Range<usize>, Failure> {
-    let bound = |bound: Option<&Metered>, absent: usize, up: bool| match bound.map(|bound| (bound, &bound.value)) {
-        None | Some((_, Value::Null)) => Ok(absent),
-        Some((_, Value::Number(number))) => {
-            let number = match number {
-                Number::Float(float) if up => Number::Float(float.ceil()),
-                other => other.clone(),
-            };
-            Ok(position(&number, length).unwrap_or(0).min(length))
-        }
-        Some((bound, _)) => Err(Error::typ(bound.clone(), "integer")),
-    };
-    let start = bound(range.start, 0, false)?;
-    Ok(start..bound(range.end, length, true)?.max(start))
-}
-
-/// The bytes of the characters that a range means.
-fn characters(text: &str, range: Range<Option<&Metered>>) -> Result<Range<usize>, Failure> {
-    fuel::spend(1 + text.len() / 16);
-    if text.is_ascii() {
-        return bounds(range, text.len());
-    }
-    let range = bounds(range, text.chars().count())?;
-    let mut starts = text.char_indices().map(|(byte, _)| byte).chain([text.len()]);
-    let start = starts.nth(range.start).unwrap_or(text.len());
-    let end = if range.is_empty() { start } else { starts.nth(range.len() - 1).unwrap_or(text.len()) };
-    Ok(start..end)
 }
 
 /// An array that can be changed: copied first if someone else holds it too.
@@ -494,145 +454,6 @@ impl jaq_core::ValT for Metered {
             Value::Bytes(bytes) => Self::text(String::from_utf8_lossy(&bytes)),
             _ => Self::text(self.json()),
         }
-    }
-}
-
-impl jaq_std::ValT for Metered {
-    fn into_seq<S: FromIterator<Self>>(self) -> Result<S, Self> {
-        let bound = self.bound;
-        let Value::Array(values) = self.value else { return Err(self) };
-        // The natives that ask for this collect, clone or sort what they get.
-        fuel::make(2 * NODE * values.len());
-        Ok(match Arc::try_unwrap(values) {
-            Ok(values) => values.into_iter().map(|value| member_of(bound, value)).collect(),
-            Err(values) => values.iter().map(|value| member_of(bound, value.clone())).collect(),
-        })
-    }
-
-    fn is_int(&self) -> bool {
-        match &self.value {
-            Value::Number(Number::Int(_) | Number::Literal(_)) => true,
-            Value::Number(Number::Float(float)) => float.fract() == 0.0,
-            _ => false,
-        }
-    }
-
-    fn as_isize(&self) -> Option<isize> {
-        match &self.value {
-            Value::Number(Number::Int(int)) => isize::try_from(*int).ok(),
-            // Beyond 2^53, a float does not tell which integer was meant.
-            Value::Number(Number::Float(float)) if float.fract() == 0.0 && float.abs() <= EXACT => {
-                Some(*float as isize)
-            }
-            _ => None,
-        }
-    }
-
-    fn as_f64(&self) -> Option<f64> {
-        match &self.value {
-            Value::Number(number) => Some(number.as_f64()),
-            _ => None,
-        }
-    }
-
-    fn is_utf8_str(&self) -> bool {
-        matches!(self.value, Value::Text(_))
-    }
-
-    fn as_bytes(&self) -> Option<&[u8]> {
-        let bytes = match &self.value {
-            Value::Text(text) => text.as_bytes(),
-            Value::Bytes(bytes) => bytes,
-            _ => return None,
-        };
-        fuel::spend(bytes.len() / 16);
-        Some(bytes)
-    }
-
-    fn as_sub_str(&self, part: &[u8]) -> Self {
-        Self::from_bytes(part)
-    }
-
-    fn from_utf8_bytes(bytes: impl AsRef<[u8]> + Send + 'static) -> Self {
-        Self::from_bytes(bytes.as_ref())
-    }
-}
-
-impl Metered {
-    /// Text if the bytes are text, else the bytes.
-    fn from_bytes(bytes: &[u8]) -> Self {
-        fuel::make(bytes.len());
-        Self::scalar(match std::str::from_utf8(bytes) {
-            Ok(text) => Value::from(text),
-            Err(_) => Value::bytes(bytes.to_vec()),
-        })
-    }
-}
-
-/// The largest integer up to which every integer is a float of its own.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
-impl From<bool> for Metered {
-    fn from(truth: bool) -> Self {
-        Self::scalar(Value::Bool(truth))
-    }
-}
-
-impl From<isize> for Metered {
-    fn from(int: isize) -> Self {
-        Self::from(int as i64)
-    }
-}
-
-impl From<i64> for Metered {
-    fn from(int: i64) -> Self {
-        Self::number(Number::Int(int))
-    }
-}
-
-impl From<usize> for Metered {
-    fn from(int: usize) -> Self {
-        i64::try_from(int).map_or_else(|_| Self::from(int as f64), Self::from)
-    }
-}
-
-/// A whole number becomes an integer, as jq prints it.
-impl From<f64> for Metered {
-    fn from(float: f64) -> Self {
-        if !float.is_finite() {
-            fuel::not_finite_made();
-        }
-        let whole = float.fract() == 0.0 && float.abs() <= EXACT && !(float == 0.0 && float.is_sign_negative());
-        Self::number(if whole { Number::Int(float as i64) } else { Number::Float(float) })
-    }
-}
-
-impl From<String> for Metered {
-    fn from(text: String) -> Self {
-        Self::text(text)
-    }
-}
-
-/// A slice as a part of a path.
-impl From<Range<Option<Self>>> for Metered {
-    fn from(range: Range<Option<Self>>) -> Self {
-        fuel::slice_made();
-        let bound = |bound: Option<Self>| bound.map_or(Value::Null, |bound| bound.value);
-        let entries = [(Text::from("start"), bound(range.start)), (Text::from("end"), bound(range.end))];
-        Self::container(entries.into_iter().collect(), 0)
-    }
-}
-
-impl FromIterator<Self> for Metered {
-    fn from_iter<I: IntoIterator<Item = Self>>(values: I) -> Self {
-        let mut inside = 0;
-        let values = values.into_iter().map(|value| {
-            fuel::make(NODE);
-            inside = inside.max(value.depth_bound());
-            value.value
-        });
-        let values = values.collect();
-        Self::container(Value::array(values), inside)
     }
 }
 

@@ -1,6 +1,7 @@
 //! `get`, `post`, `put`, `patch`, `delete`, `head` and `request`: steps that go to an HTTP server.
 
 mod into;
+mod kinds;
 mod policy;
 
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use self::into::Place;
+pub(super) use self::kinds::{DELETE, GET, HEAD, PATCH, POST, PUT, REQUEST};
 use self::policy::{Answer, Decision, Policy};
 use crate::component::{
-    Fetch, FilterFault, Kind, Opened, Outputs, Reason, Step, StepContext, StepSettings, TransformScope, with_fuel,
+    Fetch, FilterFault, Opened, Outputs, Reason, Step, StepContext, StepSettings, TransformScope, with_fuel,
 };
 use crate::expr::{Fuel, Scope};
 use crate::http::{
@@ -23,99 +25,6 @@ use crate::http::{
 use crate::model::{Fault, FaultKind, Item, Reply, Text, Value, Verdict};
 use crate::runtime::{self, Clock};
 use crate::settings::Section;
-
-pub(super) const GET: Kind<dyn StepSettings> = Kind {
-    name: "get",
-    summary: "Gets a URL. The item's value becomes the reply's: JSON, text or bytes, by its content type.",
-    sample: r#"
-[pipeline.users]
-from  = { every = "10m" }
-steps = [
-  { get = "https://api.example/users" },
-  { each = ".users[]" },
-  { get = { url = "https://api.example/users/{.id}", into = ".detail" }, on = [{ when = "labels.status == 404", do = "filter" }] },
-]
-"#,
-    read: |section| read(section, Method::Get, Carries::Nothing),
-};
-
-pub(super) const HEAD: Kind<dyn StepSettings> = Kind {
-    name: "head",
-    summary: "Gets the head of a URL: its status and headers become labels, and the item's value null.",
-    sample: r#"
-[pipeline.up]
-from  = { every = "1m" }
-steps = [{ head = "https://www.example/" }, { map = "{status: labels.status, seconds: labels.elapsed}" }]
-"#,
-    read: |section| read(section, Method::Head, Carries::Nothing),
-};
-
-pub(super) const POST: Kind<dyn StepSettings> = Kind {
-    name: "post",
-    summary: "Posts JSON, a form or text. The item's value becomes the reply's.",
-    sample: r#"
-[pipeline.search]
-from  = { every = "10m" }
-steps = [{ post = { url = "https://api.example/search", json = '{query: "open", since: window.start}' } }]
-"#,
-    read: |section| read(section, Method::Post, Carries::Payload),
-};
-
-pub(super) const PUT: Kind<dyn StepSettings> = Kind {
-    name: "put",
-    summary: "Puts JSON, a form or text to a URL. The item's value becomes the reply's.",
-    sample: r#"
-[pipeline.mirror]
-from  = { items = [{ id = 1, name = "a" }] }
-steps = [{ put = { url = "https://api.example/users/{.id}", json = "." } }]
-"#,
-    read: |section| read(section, Method::Put, Carries::Payload),
-};
-
-pub(super) const PATCH: Kind<dyn StepSettings> = Kind {
-    name: "patch",
-    summary: "Patches what stands at a URL. The item's value becomes the reply's.",
-    sample: r#"
-[pipeline.close]
-from  = { items = [{ id = 1 }] }
-steps = [{ patch = { url = "https://api.example/tickets/{.id}", json = '{state: "closed"}' } }]
-"#,
-    read: |section| read(section, Method::Patch, Carries::Payload),
-};
-
-pub(super) const DELETE: Kind<dyn StepSettings> = Kind {
-    name: "delete",
-    summary: "Deletes what stands at a URL. The item's value becomes the reply's.",
-    sample: r#"
-[pipeline.tidy]
-from  = { items = [{ id = 1 }] }
-steps = [{ delete = "https://api.example/tickets/{.id}" }]
-"#,
-    read: |section| read(section, Method::Delete, Carries::Payload),
-};
-
-pub(super) const REQUEST: Kind<dyn StepSettings> = Kind {
-    name: "request",
-    summary: "Sends a request of any method. The item's value becomes the reply's.",
-    sample: r#"
-[pipeline.options]
-from  = { every = "1h" }
-steps = [
-  { request = { method = "OPTIONS", url = "https://api.example/users" } },
-  { map = "labels.headers.allow" },
-]
-"#,
-    read: |section| {
-        section.shorthand("url");
-        let method: Option<String> = section.required("method", "the request's method, such as \"OPTIONS\"");
-        let known = method.as_ref().and_then(|name| name.parse().ok());
-        if let (Some(name), None) = (&method, known) {
-            let message = format!("`{name}` is not a method of HTTP");
-            section.mistake("method", message, "write one such as \"GET\", \"POST\" or \"OPTIONS\"");
-        }
-        read(section, known.unwrap_or(Method::Get), Carries::Payload)
-    },
-};
 
 /// How much larger than its text a value usually is; large replies wait for so much room before they are parsed.
 const EXPANSION: usize = 4;
