@@ -17,6 +17,8 @@ pub enum Change {
     Seen { pipeline: Text, component: Text, key: Text, until: Option<Timestamp> },
     /// What `changed` saw last under a key.
     Last { pipeline: Text, component: Text, key: Text, digest: Digest },
+    /// What a named HTTP client must remember under a name; nothing, to forget it.
+    ClientState { client: Text, name: Text, value: Option<Value> },
     /// An item that was given up. One that was there already gets a longer history.
     Dead(Box<DeadLetter>),
     /// An item that was given up again, when the dead letter `replayed` was replayed: its history goes on.

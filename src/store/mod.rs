@@ -7,6 +7,7 @@
 
 mod change;
 mod checksum;
+mod client_state;
 mod dead_letter;
 mod entry;
 mod fault;
@@ -279,7 +280,7 @@ fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
         return Ok(Checked::Damaged(why));
     }
     schema::migrate(&mut connection, version, schema::VERSION)?;
-    for table in &schema::TABLES {
+    for table in schema::TABLES {
         if !connection.table_exists(None, table.name)? {
             return Ok(Checked::Damaged(format!("it has no table `{}`", table.name)));
         }

@@ -43,7 +43,7 @@ pub(super) fn rescue(file: &Path, fresh: &Path) -> Result<Rescued, Box<dyn Error
     match schema::connect_to_read(&copy.file) {
         Ok(source) => {
             let transaction = target.transaction()?;
-            for table in &TABLES {
+            for table in TABLES {
                 copy_table(&source, &transaction, table, &mut rescued)?;
             }
             transaction.commit()?;
@@ -66,6 +66,9 @@ struct Copy {
 
 /// SQLite's default, which the store leaves as it is.
 const PAGE: usize = 4096;
+
+/// More than the tables and indexes begin on. SQLite reads nothing of a file that ends before one of them begins.
+const ROOT_PAGES: u64 = 100;
 
 impl Copy {
     fn of(file: &Path) -> Result<Self, Box<dyn Error>> {
@@ -110,7 +113,7 @@ impl Copy {
     /// (<https://sqlite.org/fileformat2.html#the_database_header>).
     fn mend_header(&self) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.file)?;
-        let pages = file.metadata()?.len().div_ceil(PAGE as u64).max(1);
+        let pages = file.metadata()?.len().div_ceil(PAGE as u64).max(ROOT_PAGES);
         file.set_len(pages * PAGE as u64)?;
         let mut header = [0; 100];
         file.read_exact_at(&mut header, 0)?;
@@ -135,6 +138,10 @@ impl Drop for Copy {
 
 /// Copies from both ends, each as far as it can be read.
 fn copy_table(from: &Connection, to: &Connection, table: &Table, rescued: &mut Rescued) -> rusqlite::Result<()> {
+    if !to.table_exists(None, table.name)? {
+        // The damaged store is of a version that has no such table.
+        return Ok(());
+    }
     let before = to.total_changes();
     if !copy_rows(from, to, table, "ASC", &mut rescued.damaged_rows)? {
         rescued.tables_cut_short += 1;

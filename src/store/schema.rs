@@ -9,11 +9,13 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use super::checksum::{Table, is_whole, put};
 
 /// The schema that this gatherd writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// What brings a store from each version to the next; the first makes an empty file a store. A version that was
-/// released is never changed. New columns go to the end and may be null, see [`super::checksum`].
-const MIGRATIONS: [&str; VERSION as usize] = ["
+/// released is never changed. New columns go to the end and may be null, see [`super::checksum`]. A new table also
+/// has its place in [`TABLES`].
+const MIGRATIONS: [&str; VERSION as usize] = [
+    "
     CREATE TABLE meta (
         crc INTEGER NOT NULL, name TEXT NOT NULL, value ANY,
         PRIMARY KEY (name)
@@ -73,7 +75,15 @@ const MIGRATIONS: [&str; VERSION as usize] = ["
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX progress_waiting ON progress (queue, priority DESC, batch) WHERE waiting > 0;
     CREATE INDEX progress_due ON progress (queue, due) WHERE due IS NOT NULL;
-"];
+",
+    "
+    -- What a named HTTP client must remember, such as a refresh token that changes with each use.
+    CREATE TABLE client_state (
+        crc INTEGER NOT NULL, client TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
+        PRIMARY KEY (client, name)
+    ) STRICT, WITHOUT ROWID;
+",
+];
 
 const META: Table = Table { name: "meta", crc: 0, key: "name", put: "REPLACE INTO meta VALUES (?, ?, ?)" };
 pub(super) const POSITIONS: [Table; 2] = [
@@ -101,13 +111,14 @@ pub(super) const PROGRESS: Table = Table {
 pub(super) const BATCH: Table =
     Table { name: "batch", crc: Table::NO_CRC, key: "id", put: "INSERT INTO batch VALUES (?, ?)" };
 
+pub(super) const CLIENT_STATE: Table =
+    Table { name: "client_state", crc: 0, key: "client", put: "REPLACE INTO client_state VALUES (?, ?, ?, ?)" };
+
 const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
-/// Every table that holds what the store was given.
-pub(super) const TABLES: [Table; 9] = {
-    let [even, odd] = POSITIONS;
-    [even, odd, SEEN, LAST, DEAD_LETTER, REPLAY, QUEUE, BATCH, PROGRESS]
-};
+/// Every table that holds what the store was given: looked for at each start, and rescued from a damaged store.
+pub(super) const TABLES: &[&Table] =
+    &[&POSITIONS[0], &POSITIONS[1], &SEEN, &LAST, &DEAD_LETTER, &REPLAY, &QUEUE, &BATCH, &PROGRESS, &CLIENT_STATE];
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -31,6 +31,10 @@ fn seen(key: &str, until: Option<Timestamp>) -> Change {
     Change::Seen { pipeline: "p".into(), component: "new".into(), key: key.into(), until }
 }
 
+fn client_state(value: Option<&str>) -> Change {
+    Change::ClientState { client: "acme".into(), name: "refresh_token".into(), value: value.map(Value::from) }
+}
+
 fn time(seconds: i64) -> Timestamp {
     Timestamp::from_second(seconds).unwrap()
 }
@@ -190,6 +194,62 @@ fn a_store_of_a_later_gatherd_is_left_alone() {
         assert!(fault.message.contains("a later gatherd wrote it"), "{fault}");
     }
     assert!(!names_in(&folder).iter().any(|name| name.contains("damaged")));
+}
+
+#[test]
+fn a_store_of_the_first_version_is_brought_to_this_one_with_all_it_holds() {
+    let folder = folder();
+    let file = folder.path().join(FILE);
+    folder::create(&file).unwrap();
+    let mut connection = schema::connect_to_write(&file).unwrap();
+    schema::migrate(&mut connection, 0, 1).unwrap();
+    state::put_position(&connection, "p", "lines", &Value::from(7)).unwrap();
+    state::put_seen(&connection, "p", "new", "a", None).unwrap();
+    state::put_last(&connection, "p", "changed", "", &[9; 32]).unwrap();
+    connection.close().unwrap();
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(7)));
+    assert!(store.is_seen("p", "new", "a").unwrap());
+    assert_eq!(store.last_digest("p", "changed", "").unwrap(), Some([9; 32]));
+    commit(&store, vec![client_state(Some("token"))]);
+    drop(store);
+    assert_eq!(open(&folder).client_state("acme", "refresh_token").unwrap(), Some(Value::from("token")));
+    assert!(!names_in(&folder).iter().any(|name| name.contains("damaged")));
+}
+
+#[test]
+fn damage_to_a_store_of_the_first_version_is_mended_and_then_it_is_brought_to_this_one() {
+    let folder = folder();
+    let file = folder.path().join(FILE);
+    folder::create(&file).unwrap();
+    let mut connection = schema::connect_to_write(&file).unwrap();
+    schema::migrate(&mut connection, 0, 1).unwrap();
+    state::put_position(&connection, "p", "lines", &Value::from(7)).unwrap();
+    connection.close().unwrap();
+    // A length that is not the one in the header.
+    fs::OpenOptions::new().write(true).open(&file).unwrap().set_len(fs::metadata(&file).unwrap().len() - 4096).unwrap();
+    let store = open(&folder);
+    assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(7)));
+    commit(&store, vec![client_state(Some("token"))]);
+    assert_eq!(store.client_state("acme", "refresh_token").unwrap(), Some(Value::from("token")));
+    assert!(names_in(&folder).iter().any(|name| name.contains("damaged")));
+}
+
+#[test]
+fn what_a_client_remembers_is_replaced_and_forgotten() {
+    let folder = folder();
+    let store = open(&folder);
+    commit(&store, vec![client_state(Some("one"))]);
+    assert_eq!(store.client_state("acme", "refresh_token").unwrap(), Some(Value::from("one")));
+    assert_eq!(store.client_state("acme", "other").unwrap(), None);
+    assert_eq!(store.client_state("other", "refresh_token").unwrap(), None);
+    commit(&store, vec![client_state(Some("two"))]);
+    assert_eq!(store.client_state("acme", "refresh_token").unwrap(), Some(Value::from("two")));
+    tamper(&folder, "UPDATE client_state SET value = '\"evil\"'");
+    assert_eq!(store.client_state("acme", "refresh_token").unwrap(), None);
+    assert_eq!(store.damaged_rows(), 1);
+    commit(&store, vec![client_state(Some("three")), client_state(None)]);
+    assert_eq!(store.client_state("acme", "refresh_token").unwrap(), None);
 }
 
 #[test]

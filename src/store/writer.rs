@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, salvage, state};
+use super::{Change, client_state, salvage, state};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -286,6 +286,9 @@ impl<'a> Joined<'a> {
                 }
                 Change::Last { pipeline, component, key, digest } => {
                     state::put_last(connection, pipeline, component, key, digest)
+                }
+                Change::ClientState { client, name, value } => {
+                    client_state::write(connection, client, name, value.as_ref())
                 }
                 Change::Dead(letter) => {
                     tally.add(dead_letter::put_dead_letter(connection, letter)?);
