@@ -12,6 +12,7 @@ mod dead_letter;
 mod entry;
 mod fault;
 mod folder;
+mod layout;
 mod lock;
 mod payload;
 mod queue;
@@ -39,6 +40,7 @@ pub use folder::{make_folder_of, sync_folder_of};
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
 use fault::{is_damage, stop};
+use layout::Layout;
 use lock::FolderLock;
 use queue::Ledger;
 use reader::Readers;
@@ -285,6 +287,7 @@ fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
             return Ok(Checked::Damaged(format!("it has no table `{}`", table.name)));
         }
     }
+    Layout::note(&connection, file);
     let ledger = Ledger::recover(&mut connection, file.to_owned(), clock)?;
     Ok(Checked::Whole(connection, Box::new(ledger)))
 }

@@ -15,6 +15,7 @@ use rusqlite::{Connection, Row};
 
 use super::checksum::{Table, is_whole};
 use super::folder::create;
+use super::layout::Layout;
 use super::queue;
 use super::salvage::{COMPANIONS, beside, remove_with_companions};
 use super::schema::{self, TABLES, Version};
@@ -33,11 +34,18 @@ pub(super) fn rescue(file: &Path, fresh: &Path) -> Result<Rescued, Box<dyn Error
     create(fresh)?;
     let mut target = schema::connect_to_write(fresh)?;
     target.pragma_update(None, "journal_mode", "delete")?;
-    let copy = Copy::of(file)?;
-    let version = copy.version();
-    schema::migrate(&mut target, 0, version.unwrap_or(schema::VERSION))?;
-    if version.is_none() {
-        copy.take_first_page_of(fresh)?;
+    let noted = Layout::noted(file);
+    let copy = Copy::of(file, noted.as_ref())?;
+    let known = copy.version();
+    let version = known.or(noted.as_ref().map(|layout| layout.version)).unwrap_or(schema::VERSION);
+    schema::migrate(&mut target, 0, version)?;
+    if known.is_none() {
+        let layout = match noted {
+            Some(layout) => layout,
+            // Where a table is elsewhere in the damaged store, it is the checksums that show it.
+            None => Layout::of(&target)?,
+        };
+        copy.replace_first_page(fresh, &layout)?;
     }
     let mut rescued = Rescued::default();
     match schema::connect_to_read(&copy.file) {
@@ -50,7 +58,7 @@ pub(super) fn rescue(file: &Path, fresh: &Path) -> Result<Rescued, Box<dyn Error
         }
         Err(_) => rescued.tables_cut_short = TABLES.len() as u64,
     }
-    schema::migrate(&mut target, version.unwrap_or(schema::VERSION), schema::VERSION)?;
+    schema::migrate(&mut target, version, schema::VERSION)?;
     let transaction = target.transaction()?;
     queue::reconcile(&transaction, file)?;
     transaction.commit()?;
@@ -67,11 +75,14 @@ struct Copy {
 /// SQLite's default, which the store leaves as it is.
 const PAGE: usize = 4096;
 
-/// More than the tables and indexes begin on. SQLite reads nothing of a file that ends before one of them begins.
+/// The header of the file, at the start of its first page.
+const HEADER: usize = 100;
+
+/// Where no layout is known: more than the tables and indexes of a store begin on that was never migrated.
 const ROOT_PAGES: u64 = 100;
 
 impl Copy {
-    fn of(file: &Path) -> Result<Self, Box<dyn Error>> {
+    fn of(file: &Path, layout: Option<&Layout>) -> Result<Self, Box<dyn Error>> {
         let copy = Self { file: beside(file, ".rescue") };
         remove_with_companions(&copy.file)?;
         create(&copy.file)?;
@@ -89,7 +100,7 @@ impl Copy {
                 let _ = fs::remove_file(beside(&copy.file, companion));
             }
         }
-        copy.mend_header()?;
+        copy.mend_header(layout)?;
         Ok(copy)
     }
 
@@ -100,22 +111,29 @@ impl Copy {
         }
     }
 
-    /// Takes header and schema from a store of the same version. Where a table is elsewhere in this one, it is the
-    /// checksums that show it.
-    fn take_first_page_of(&self, sound: &Path) -> io::Result<()> {
+    /// Takes the header of a sound store, and the tables from where the layout says that they begin.
+    fn replace_first_page(&self, sound: &Path, layout: &Layout) -> Result<(), Box<dyn Error>> {
         let mut page = [0; PAGE];
-        File::open(sound)?.read_exact_at(&mut page, 0)?;
+        File::open(sound)?.read_exact_at(&mut page[..HEADER], 0)?;
+        // A leaf of a table without rows (<https://sqlite.org/fileformat2.html#b_tree_pages>): its kind, and where its
+        // content ends.
+        page[HEADER] = 0x0d;
+        page[HEADER + 5..HEADER + 7].copy_from_slice(&(PAGE as u16).to_be_bytes());
         OpenOptions::new().write(true).open(&self.file)?.write_all_at(&page, 0)?;
-        self.mend_header()
+        self.mend_header(Some(layout))?;
+        layout.write(&self.file)?;
+        Ok(())
     }
 
     /// Makes SQLite go by the file's own length, and expect no log and no free pages
     /// (<https://sqlite.org/fileformat2.html#the_database_header>).
-    fn mend_header(&self) -> io::Result<()> {
+    fn mend_header(&self, layout: Option<&Layout>) -> io::Result<()> {
         let file = OpenOptions::new().read(true).write(true).open(&self.file)?;
-        let pages = file.metadata()?.len().div_ceil(PAGE as u64).max(ROOT_PAGES);
+        let pages = file.metadata()?.len().div_ceil(PAGE as u64);
+        // SQLite reads nothing of a file that ends before one of its tables begins.
+        let pages = pages.max(layout.map_or(ROOT_PAGES, Layout::last_root_page));
         file.set_len(pages * PAGE as u64)?;
-        let mut header = [0; 100];
+        let mut header = [0; HEADER];
         file.read_exact_at(&mut header, 0)?;
         // Read and written without a log.
         header[18..20].fill(1);

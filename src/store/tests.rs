@@ -1,6 +1,7 @@
 //! The store through its public functions, and over damage done to its files.
 
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
@@ -355,6 +356,46 @@ fn a_broken_page_costs_its_own_rows_and_no_others() {
     let lost = keys.iter().filter(|key| !store.is_seen("p", "new", key).unwrap()).count();
     assert!((1..500).contains(&lost), "{lost} keys lost");
     assert!(names_in(&folder).iter().any(|name| name.starts_with("gatherd.db.damaged-")));
+}
+
+#[test]
+fn a_broken_first_page_costs_nothing_wherever_the_tables_begin() {
+    let check = |make: &dyn Fn(&TempDir)| {
+        let folder = folder();
+        make(&folder);
+        let store = open(&folder);
+        commit(&store, vec![position(5), client_state(Some("token")), Change::Dead(Box::new(letter(1, 10, "no")))]);
+        commit(&store, (0..5000).map(|number| seen(&format!("key-{number}"), None)).collect());
+        drop(store);
+        fs::OpenOptions::new().write(true).open(folder.path().join(FILE)).unwrap().write_all(&[0; 4096]).unwrap();
+        let store = open(&folder);
+        assert_eq!(store.position("p", "lines").unwrap(), Some(Value::from(5)));
+        assert_eq!(store.client_state("acme", "refresh_token").unwrap(), Some(Value::from("token")));
+        assert_eq!(store.dead_letter_count().unwrap(), 1);
+        assert!((0..5000).all(|number| store.is_seen("p", "new", &format!("key-{number}")).unwrap()));
+        assert!(names_in(&folder).iter().any(|name| name.starts_with("gatherd.db.damaged-")));
+    };
+    let keys = |from: i64| (from..from + 3000).map(|number| seen(&format!("other-{number}"), None)).collect();
+    let of_version = |folder: &TempDir, version| {
+        let file = folder.path().join(FILE);
+        folder::create(&file).unwrap();
+        let mut connection = schema::connect_to_write(&file).unwrap();
+        schema::migrate(&mut connection, 0, version).unwrap();
+    };
+    check(&|_| {});
+    check(&|folder| {
+        let store = open(folder);
+        commit(&store, keys(0));
+        drop(store);
+        tamper(folder, "VACUUM");
+    });
+    check(&|folder| {
+        of_version(folder, 1);
+        let connection = schema::connect_to_write(&folder.path().join(FILE)).unwrap();
+        for number in 0..3000 {
+            state::put_seen(&connection, "p", "new", &format!("other-{number}"), None).unwrap();
+        }
+    });
 }
 
 #[test]
