@@ -5,13 +5,14 @@ use std::sync::{Arc, Mutex};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
-use super::oracle::{Oracle, in_file, item};
+use super::oracle::{Oracle, Way, file, kept};
 use super::rounds::{random, say};
 use super::support::LIMIT;
 use super::support::comes_true_within;
 use super::support::gatherd::{Running, Workplace};
 use super::support::server::{Server, json};
 
+const ITEMS: usize = 30;
 const POISON: u64 = 13;
 
 /// One death in company, of which nobody can be blamed, and three alone.
@@ -46,11 +47,8 @@ fn an_item_that_kills_the_process_is_quarantined_and_its_neighbours_are_delivere
         "#,
         server.url("/{.id}")
     ));
-    let mut random = random();
-    let items: Vec<Value> = (0..30).map(|id| item(id, &mut random)).collect();
-    workplace.write("numbers.ndjson", items.iter().map(|item| format!("{item}\n")).collect::<String>());
-    let mut neighbours = Oracle::default();
-    items.iter().filter(|item| item["id"] != POISON).for_each(|item| neighbours.accepted(item));
+    let mut oracle = Oracle::start(&mut random());
+    oracle.hand_over(ITEMS, &[Way::line("numbers", workplace.path("numbers.ndjson"))]);
 
     let mut deaths = 0;
     let ended = loop {
@@ -68,11 +66,12 @@ fn an_item_that_kills_the_process_is_quarantined_and_its_neighbours_are_delivere
         }
         deaths += 1;
     };
-    neighbours.check("work.ndjson", &in_file(&workplace, "work.ndjson"), MOST_DEATHS * items.len());
     let dead = workplace.dead_letters();
     assert_eq!(dead.len(), 1, "{dead:?} {ended:?}");
-    assert_eq!(dead[0]["value"], items[POISON as usize], "the whole item is kept");
-    say(&format!("quarantined after {deaths} deaths; all {} neighbours arrived", neighbours.accepted_count()));
+    assert_eq!(dead[0]["value"]["id"], POISON);
+    let arrived = [file(&workplace, "work.ndjson"), kept(&dead, "work")];
+    oracle.check("numbers", "work", &arrived, MOST_DEATHS * ITEMS);
+    say(&format!("quarantined whole after {deaths} deaths; all {} neighbours arrived", ITEMS - 1));
 }
 
 #[test]
@@ -88,10 +87,8 @@ fn twenty_kills_quarantine_nothing() {
         server.url("/{.id}")
     ));
     let mut random = random();
-    let items: Vec<Value> = (0..2000).map(|id| item(id, &mut random)).collect();
-    workplace.write("orders.ndjson", items.iter().map(|item| format!("{item}\n")).collect::<String>());
-    let mut oracle = Oracle::default();
-    items.iter().for_each(|item| oracle.accepted(item));
+    let mut oracle = Oracle::start(&mut random);
+    oracle.hand_over(2000, &[Way::line("orders", workplace.path("orders.ndjson"))]);
     for _ in 0..20 {
         let daemon = workplace.start();
         let before = server.seen().len();
@@ -103,5 +100,5 @@ fn twenty_kills_quarantine_nothing() {
     let ended = workplace.run_once();
     assert_eq!(ended.code(), Some(0), "{ended:?}");
     assert_eq!(workplace.dead_letters(), [] as [Value; 0]);
-    oracle.check("work.ndjson", &in_file(&workplace, "work.ndjson"), 20 * items.len());
+    oracle.check("orders", "work", &[file(&workplace, "work.ndjson")], 20 * 2000);
 }

@@ -3,14 +3,10 @@
 use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use serde_json::Value;
-
-use super::kills::post;
-use super::oracle::{Oracle, in_file, item};
+use super::oracle::{LONGEST, Oracle, Way, file, kept};
 use super::rounds::{Rounds, random, say};
 use super::support::gatherd::Workplace;
 use super::support::{LIMIT, comes_true_within, skip};
@@ -85,49 +81,31 @@ fn nothing_that_was_acknowledged_is_lost_or_altered_by_power_cuts() {
     }
     disk.attach_again();
     let mut random = random();
-    let mut oracle = Oracle::default();
-    let mut next = 0;
+    let mut oracle = Oracle::start(&mut random);
+    let way = Way::post("orders", workplace.path("orders.sock"));
     let mut cuts = 0;
-    for cut in Rounds::new(100, Duration::from_secs(20), 2_000) {
+    for cut in Rounds::new(100, Duration::from_secs(60), 2_000) {
         let daemon = workplace.start();
-        let moment = Duration::from_micros(random.u64(0..50_000));
+        oracle.begin(ITEMS, LONGEST, std::slice::from_ref(&way));
+        // Not to wait for anything: this is the random moment.
+        thread::sleep(Duration::from_micros(random.u64(0..50_000)));
         // Behind a real cut nobody answers any more. Here the process lives on for a moment, and an fsync that was
         // under way may even succeed: the journal was given up, so it finds nothing left to wait for.
-        let is_cut = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                for _ in 0..ITEMS {
-                    next += 1;
-                    let order = item(next, &mut random);
-                    match post(&workplace, &order) {
-                        Ok(status) if status.contains(" 202 ") && !is_cut.load(Ordering::SeqCst) => {
-                            oracle.accepted(&order);
-                        }
-                        Ok(_) => oracle.perhaps(&order),
-                        Err(_) => return oracle.perhaps(&order),
-                    }
-                }
-            });
-            // Not to wait for anything: this is the random moment.
-            thread::sleep(moment);
-            is_cut.store(true, Ordering::SeqCst);
-            assert!(disk.cut(), "cannot cut the power");
-            daemon.kill();
-        });
+        oracle.distrust();
+        assert!(disk.cut(), "cannot cut the power");
+        daemon.kill();
+        oracle.wait();
         disk.attach_again();
         cuts = cut;
     }
     let daemon = workplace.start();
     let dead = workplace.dead_letters();
-    let arrived = || -> Vec<Value> {
-        let dead = dead.iter().map(|letter| letter["value"].clone());
-        in_file(&workplace, "gatherd-state/orders.ndjson").into_iter().chain(dead).collect()
-    };
-    comes_true_within(LIMIT, || oracle.has_all(&arrived()));
+    oracle.compare("orders", "orders", &[kept(&dead, "")]);
+    let arrived = [file(&workplace, "gatherd-state/orders.ndjson")];
+    let found = oracle.check_all_arrive("orders", "orders", &arrived, cuts * ITEMS);
     let ended = daemon.stop();
     assert_eq!(ended.code(), Some(0), "{ended:?}");
-    let duplicates = oracle.check("orders.ndjson", &arrived(), cuts * ITEMS);
-    let (orders, dead) = (oracle.accepted_count(), dead.len());
+    let (orders, duplicates, dead) = (found.accepted, found.duplicates, dead.len());
     say(&format!(
         "{cuts} cuts, {orders} orders: none lost, none altered; {duplicates} duplicates, at most {ITEMS} a cut; {dead} \
          quarantined"

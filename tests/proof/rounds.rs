@@ -5,6 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// So many rounds: in a short run as many as fit the time, at least one and at most `short`; in a long one all of `long`.
+/// `GATHERD_ROUNDS=NUMBER` takes so many.
 pub(crate) struct Rounds {
     most: usize,
     time: Duration,
@@ -14,7 +15,11 @@ pub(crate) struct Rounds {
 
 impl Rounds {
     pub(crate) fn new(short: usize, time: Duration, long: usize) -> Self {
-        let (most, time) = if is_long() { (long, Duration::MAX) } else { (short, time) };
+        let (most, time) = match std::env::var("GATHERD_ROUNDS") {
+            Ok(rounds) => (rounds.parse().unwrap(), Duration::MAX),
+            Err(_) if is_long() => (long, Duration::MAX),
+            Err(_) => (short, time),
+        };
         Self { most, time, started: Instant::now(), done: 0 }
     }
 }
@@ -25,6 +30,9 @@ impl Iterator for Rounds {
     fn next(&mut self) -> Option<usize> {
         let is_over = self.done == self.most || self.done > 0 && self.started.elapsed() > self.time;
         self.done += 1;
+        if self.done.is_multiple_of(100) && is_long() {
+            say(&format!("{} of {}, {:?}", self.done, self.most, self.started.elapsed()));
+        }
         (!is_over).then_some(self.done)
     }
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::oracle::{Oracle, in_file, item};
+use super::oracle::{Oracle, Way, file, lines_in, wait_for_lines};
 use super::rounds::{Rounds, random, say};
-use super::support::gatherd::{Workplace, wait_for_lines};
+use super::support::gatherd::Workplace;
 use super::support::server::closed_port;
 
 /// How many items are handed over for each stop.
-const ITEMS: u64 = 200;
+const ITEMS: usize = 200;
 
 /// Half of the stops come while the second sink is dead, some before everything is done.
 #[test]
@@ -36,26 +36,21 @@ fn a_stop_always_comes_to_its_end_and_loses_nothing() {
             "#
         )
     };
-    let alive = config(r#"file = "frail.ndjson""#);
+    let mut random = random();
+    let mut oracle = Oracle::start(&mut random);
+    let alive = config(&format!(r#"http = "{}""#, oracle.receive("frail")));
     let dead = config(&format!(r#"http = "http://127.0.0.1:{}/""#, closed_port()));
     let workplace = Workplace::new(&alive);
-    let mut random = random();
-    let mut oracle = Oracle::default();
-    let mut lines = String::new();
+    let way = Way::line("orders", workplace.path("orders.in.ndjson"));
     let mut stops = 0;
-    for stop in Rounds::new(100, Duration::from_secs(20), 1_000) {
+    for stop in Rounds::new(100, Duration::from_secs(60), 1_000) {
         stops = stop;
-        for id in (stop as u64 - 1) * ITEMS..stop as u64 * ITEMS {
-            let item = item(id, &mut random);
-            lines.push_str(&format!("{item}\n"));
-            oracle.accepted(&item);
-        }
-        let done = in_file(&workplace, "well.ndjson").len();
+        let done = lines_in(&workplace, "well.ndjson");
         workplace.write("gatherd.toml", if stop % 2 == 0 { &dead } else { &alive });
         // It follows a file that grows; a daemon that is not there yet finds it grown.
-        workplace.write("orders.in.ndjson", &lines);
+        oracle.hand_over(ITEMS, std::slice::from_ref(&way));
         let daemon = workplace.start();
-        wait_for_lines(&workplace, "well.ndjson", done + random.usize(0..ITEMS as usize / 2));
+        wait_for_lines(&workplace, "well.ndjson", done + random.usize(0..ITEMS / 2));
         let ended = daemon.stop();
         assert_eq!(ended.code(), Some(0), "stop {stop}: {ended:?}");
     }
@@ -63,9 +58,10 @@ fn a_stop_always_comes_to_its_end_and_loses_nothing() {
     let ended = workplace.run_once();
     assert_eq!(ended.code(), Some(0), "{ended:?}");
     // What has not settled at a stop comes again whole.
-    let most = stops * ITEMS as usize;
-    let duplicates = ["well.ndjson", "frail.ndjson"].map(|name| oracle.check(name, &in_file(&workplace, name), most));
+    let most = stops * ITEMS;
+    let found = [("well", vec![file(&workplace, "well.ndjson")]), ("frail", vec![])]
+        .map(|(destination, places)| oracle.check("orders", destination, &places, most));
     assert_eq!(workplace.dead_letters(), [] as [Value; 0]);
-    let items = oracle.accepted_count();
+    let (items, duplicates) = (found[0].accepted, found.each_ref().map(|found| found.duplicates));
     say(&format!("{stops} stops, {items} items: always out, none lost, none altered; duplicates {duplicates:?}"));
 }
