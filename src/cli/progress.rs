@@ -8,7 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::counted;
 use crate::daemon::Ending;
-use crate::model::show_duration;
+use crate::model::{Size, show_duration};
 use crate::pipeline::{Counts, Engine};
 use crate::runtime::{self, Clock, Task};
 
@@ -85,12 +85,15 @@ fn describe(counts: Counts, elapsed: Duration) -> String {
 pub(super) fn summarize(ending: &Ending) {
     let mut text = String::new();
     for pipeline in &ending.pipelines {
-        let Counts { produced, delivered, filtered, rejected, abandoned, retried, .. } = pipeline.counts;
+        let Counts { produced, delivered, filtered, rejected, abandoned, retried, saved, .. } = pipeline.counts;
         let produced = counted(produced, "item", "items");
         text.push_str(&format!("{}: {produced} from the source, {delivered} delivered", pipeline.name));
         if filtered > 0 {
             let reasons: Vec<_> = pipeline.filtered.iter().map(|(reason, count)| format!("{reason} {count}")).collect();
             text.push_str(&format!(", {filtered} filtered ({})", reasons.join(", ")));
+        }
+        if saved > 0 {
+            text.push_str(&format!(", {} not fetched again", Size(saved)));
         }
         let retries = counted(retried, "retry", "retries");
         let dead_letters = counted(rejected, "dead letter", "dead letters");

@@ -10,6 +10,7 @@ use super::{Opened, StepContext};
 use crate::expr::{FilterError, Fuel, Scope};
 use crate::http::Meter;
 use crate::model::{Fault, FaultKind, Item, Text, Value};
+use crate::store::Validator;
 
 /// A step that is ready to work.
 #[derive(Clone)]
@@ -56,6 +57,13 @@ pub enum Outputs {
     One(Item),
     /// It goes on unless this mark is known, and leaves the mark behind when it settles.
     Marked(Item, Mark),
+    /// The reply is the one whose items settled before; the item ends.
+    Unchanged {
+        /// How many bytes of body did not have to come again.
+        saved: u64,
+        /// How the reply is told from later ones, if that has changed.
+        mark: Option<Mark>,
+    },
     /// Each of these values goes on as a child of the item, in order.
     Many(Item, Vec<Value>),
 }
@@ -67,7 +75,7 @@ pub enum Reason {
     NoMatch,
     /// `new` has seen its key.
     Seen,
-    /// `changed` found the value that was there before.
+    /// `changed` found the value that was there before, or a server the reply.
     Unchanged,
     /// Another item with the same key was in flight, and ended well.
     Duplicate,
@@ -123,6 +131,8 @@ pub enum MarkKind {
     Seen { until: Option<Timestamp> },
     /// The value last seen under the key, as a digest.
     Last { digest: [u8; 32] },
+    /// What tells the reply to the request `key` from a later one; nothing, if nothing must. Filters nothing.
+    Validator(Option<Box<Validator>>),
 }
 
 /// Why a transform did not come to its end.

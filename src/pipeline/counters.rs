@@ -14,6 +14,7 @@ pub(super) struct Counters {
     rejected: AtomicU64,
     abandoned: AtomicU64,
     retried: AtomicU64,
+    saved: AtomicU64,
 }
 
 /// The counters at one moment.
@@ -33,6 +34,8 @@ pub struct Counts {
     pub abandoned: u64,
     /// Tries after the first.
     pub retried: u64,
+    /// Bytes of replies that did not have to come again, since they had not changed.
+    pub saved: u64,
 }
 
 impl Counters {
@@ -64,6 +67,10 @@ impl Counters {
         add(&self.retried, count);
     }
 
+    pub(super) fn saved(&self, bytes: u64) {
+        self.saved.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     pub(super) fn read(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
@@ -74,6 +81,7 @@ impl Counters {
             rejected: read(&self.rejected),
             abandoned: read(&self.abandoned),
             retried: read(&self.retried),
+            saved: read(&self.saved),
         }
     }
 
@@ -97,6 +105,7 @@ impl std::ops::Add for Counts {
             rejected: self.rejected + other.rejected,
             abandoned: self.abandoned + other.abandoned,
             retried: self.retried + other.retried,
+            saved: self.saved + other.saved,
         }
     }
 }

@@ -48,7 +48,7 @@ pub(super) enum Begun {
 impl Flights {
     pub(super) fn begin(&self, mark: &Mark, ack: Ack) -> Begun {
         let digest = match mark.kind {
-            MarkKind::Seen { .. } => None,
+            MarkKind::Seen { .. } | MarkKind::Validator(_) => None,
             MarkKind::Last { digest } => Some(digest),
         };
         let key = (mark.component.clone(), mark.key.clone());

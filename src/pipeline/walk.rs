@@ -90,6 +90,15 @@ impl Running {
                 parcel.replace(item);
                 self.leave_mark(parcel, mark).map(|parcel| (parcel, step + 1))
             }
+            Outputs::Unchanged { saved, mark } => {
+                self.counters.saved(saved);
+                let ack = match mark {
+                    Some(mark) => parcel.ack.branch(vec![change(mark)], None),
+                    None => parcel.ack,
+                };
+                self.filter(ack, Reason::Unchanged);
+                None
+            }
             Outputs::Many(item, values) => {
                 parcel.charge.set(values.iter().map(Value::size_in_memory).sum());
                 parcel.item = item;
@@ -100,9 +109,10 @@ impl Running {
     }
 
     /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles. A
-    /// replayed item goes on in any case.
+    /// replayed item goes on in any case, and so does one with a mark that filters nothing.
     fn leave_mark(&self, parcel: Parcel, mark: Mark) -> Option<Parcel> {
-        if parcel.item.origin.replayed.is_some() {
+        let filters = !matches!(mark.kind, MarkKind::Validator(_));
+        if parcel.item.origin.replayed.is_some() || !filters {
             return Some(Parcel { ack: parcel.ack.branch(vec![change(mark)], None), ..parcel });
         }
         let flights = &self.ledger.flights;
@@ -136,6 +146,7 @@ impl Running {
                 let last = self.ledger.store.last_digest(&mark.pipeline, &mark.component, &mark.key)?;
                 (last == Some(digest)).then_some(Reason::Unchanged)
             }
+            MarkKind::Validator(_) => None,
         })
     }
 }
@@ -162,5 +173,6 @@ fn change(mark: Mark) -> Change {
     match kind {
         MarkKind::Seen { until } => Change::Seen { pipeline, component, key, until },
         MarkKind::Last { digest } => Change::Last { pipeline, component, key, digest },
+        MarkKind::Validator(validator) => Change::Validator { pipeline, component, request: key, validator },
     }
 }

@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Lease, Push, Replay};
+use super::{DeadLetter, Lease, Push, Replay, Validator};
 use crate::model::{Text, Value};
 
 /// SHA-256 of a value.
@@ -17,6 +17,8 @@ pub enum Change {
     Seen { pipeline: Text, component: Text, key: Text, until: Option<Timestamp> },
     /// What `changed` saw last under a key.
     Last { pipeline: Text, component: Text, key: Text, digest: Digest },
+    /// What tells whether the reply to a request has changed; nothing, to forget it.
+    Validator { pipeline: Text, component: Text, request: Text, validator: Option<Box<Validator>> },
     /// What a named HTTP client must remember under a name; nothing, to forget it.
     ClientState { client: Text, name: Text, value: Option<Value> },
     /// An item that was given up. One that was there already gets a longer history.

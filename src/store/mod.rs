@@ -21,6 +21,7 @@ mod rescue;
 mod salvage;
 mod schema;
 mod state;
+mod validator;
 mod writer;
 
 use std::fs::DirBuilder;
@@ -36,6 +37,7 @@ pub use change::{Change, Digest};
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Replay};
 pub use entry::{Entry, Lease, Leased, Push, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
+pub use validator::Validator;
 
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;

@@ -82,6 +82,16 @@ const MIGRATIONS: [&str; VERSION as usize] = [
         crc INTEGER NOT NULL, client TEXT NOT NULL, name TEXT NOT NULL, value TEXT NOT NULL,
         PRIMARY KEY (client, name)
     ) STRICT, WITHOUT ROWID;
+
+    -- What tells whether the reply to a request has changed. `request` is a digest of it in base64, `onward` one of
+    -- what becomes of the reply, `url` and `body` are SHA-256, `until` is in milliseconds since 1970.
+    CREATE TABLE validator (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, request TEXT NOT NULL,
+        until INTEGER NOT NULL, onward BLOB NOT NULL, url BLOB NOT NULL, etag TEXT, last_modified TEXT, body BLOB,
+        size INTEGER NOT NULL,
+        PRIMARY KEY (pipeline, component, request)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX validator_until ON validator (until);
 ",
 ];
 
@@ -114,11 +124,28 @@ pub(super) const BATCH: Table =
 pub(super) const CLIENT_STATE: Table =
     Table { name: "client_state", crc: 0, key: "client", put: "REPLACE INTO client_state VALUES (?, ?, ?, ?)" };
 
+pub(super) const VALIDATOR: Table = Table {
+    name: "validator",
+    put: "REPLACE INTO validator VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+    ..OF_COMPONENTS
+};
+
 const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
 /// Every table that holds what the store was given: looked for at each start, and rescued from a damaged store.
-pub(super) const TABLES: &[&Table] =
-    &[&POSITIONS[0], &POSITIONS[1], &SEEN, &LAST, &DEAD_LETTER, &REPLAY, &QUEUE, &BATCH, &PROGRESS, &CLIENT_STATE];
+pub(super) const TABLES: &[&Table] = &[
+    &POSITIONS[0],
+    &POSITIONS[1],
+    &SEEN,
+    &LAST,
+    &DEAD_LETTER,
+    &REPLAY,
+    &QUEUE,
+    &BATCH,
+    &PROGRESS,
+    &CLIENT_STATE,
+    &VALIDATOR,
+];
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -253,6 +253,46 @@ fn what_a_client_remembers_is_replaced_and_forgotten() {
     assert_eq!(store.client_state("acme", "refresh_token").unwrap(), None);
 }
 
+fn validator(until: i64) -> Validator {
+    Validator {
+        onward: [1; 32],
+        url: [2; 32],
+        etag: Some("\"a\"".into()),
+        last_modified: None,
+        body: Some([3; 32]),
+        size: 4,
+        until: time(until),
+    }
+}
+
+fn put_validator(request: &str, validator: Option<Validator>) -> Change {
+    let (pipeline, component, request) = ("p".into(), "get".into(), request.into());
+    Change::Validator { pipeline, component, request, validator: validator.map(Box::new) }
+}
+
+#[test]
+fn validators_are_replaced_and_forgotten_when_asked_and_at_their_time() {
+    let folder = folder();
+    let clock = Clock::turned_by_hand(time(1000));
+    let store = Store::open_with(folder.path(), clock.clone()).unwrap();
+    commit(&store, vec![put_validator("a", Some(validator(2000))), put_validator("b", Some(validator(3000)))]);
+    assert_eq!(store.validator("p", "get", "a").unwrap(), Some(validator(2000)));
+    assert_eq!(store.validator("p", "get", "c").unwrap(), None);
+    let other = Validator { etag: None, last_modified: Some("today".into()), body: None, ..validator(2500) };
+    commit(&store, vec![put_validator("a", Some(other.clone()))]);
+    assert_eq!(store.validator("p", "get", "a").unwrap(), Some(other));
+    clock.advance(Duration::from_secs(1500));
+    assert_eq!(store.validator("p", "get", "a").unwrap(), None);
+    assert_eq!(tamper(&folder, "UPDATE validator SET onward = onward"), 2);
+    commit(&store, vec![put_validator("c", Some(validator(4000)))]);
+    assert_eq!(tamper(&folder, "UPDATE validator SET onward = onward"), 2);
+    commit(&store, vec![put_validator("c", None)]);
+    assert_eq!(store.validator("p", "get", "c").unwrap(), None);
+    tamper(&folder, "UPDATE validator SET etag = 'evil'");
+    assert_eq!(store.validator("p", "get", "b").unwrap(), None);
+    assert_eq!(store.damaged_rows(), 1);
+}
+
 #[test]
 fn damage_to_the_version_does_not_pass_for_a_later_gatherd() {
     let folder = folder();

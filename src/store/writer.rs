@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, client_state, salvage, state};
+use super::{Change, client_state, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -227,6 +227,7 @@ impl Commits {
             now,
             positions: IndexMap::default(),
             seen: 0,
+            validators: 0,
         };
         let mut answers = Vec::with_capacity(group.len());
         for request in group {
@@ -265,6 +266,7 @@ struct Joined<'a> {
     /// Of several positions in one commit only the newest one counts, and the one before the commit is kept.
     positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
     seen: u32,
+    validators: u32,
 }
 
 impl<'a> Joined<'a> {
@@ -286,6 +288,10 @@ impl<'a> Joined<'a> {
                 }
                 Change::Last { pipeline, component, key, digest } => {
                     state::put_last(connection, pipeline, component, key, digest)
+                }
+                Change::Validator { pipeline, component, request, validator } => {
+                    self.validators = self.validators.saturating_add(1);
+                    validator::write(connection, pipeline, component, request, validator.as_deref())
                 }
                 Change::ClientState { client, name, value } => {
                     client_state::write(connection, client, name, value.as_ref())
@@ -331,6 +337,9 @@ impl<'a> Joined<'a> {
             // Two looked at for each one added: the table cannot outgrow what is alive by much, and costs nothing
             // while nothing is added.
             purge.walk(self.connection, self.seen.saturating_mul(2).max(16), self.now)?;
+        }
+        if self.validators > 0 {
+            validator::purge(self.connection, self.validators.saturating_mul(2).max(16), self.now)?;
         }
         Ok(())
     }
