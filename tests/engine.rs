@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gatherd::component::{
-    BatchLimits, Fetch, FilterFault, Full, Mark, MarkKind, Meter, Opened, Outputs, Position, Produced, Promise, Retry,
-    Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step, StepContext, StepSettings, Transform,
-    TransformScope, WriteFault,
+    BatchLimits, Continuation, Fetch, Fetched, FilterFault, Full, Mark, MarkKind, Meter, Opened, Outputs, Position,
+    Produced, Promise, Retry, Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step,
+    StepContext, StepSettings, Transform, TransformScope, WriteFault,
 };
 use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
 use gatherd::pipeline::{
@@ -96,16 +96,16 @@ struct Calls {
 
 #[async_trait]
 impl Fetch for Calls {
-    fn host(&self, item: &Item) -> Option<Text> {
+    fn host(&self, item: &Item, _page: Option<&Continuation>) -> Option<Text> {
         Some((self.host)(item).into())
     }
 
-    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault> {
+    async fn fetch(&self, item: &Item, _page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault> {
         let outputs = (self.call)(item.clone()).await;
         if let Ok(Outputs::One(item)) = &outputs {
             meter.grow(item.value.size_in_memory()).await;
         }
-        outputs
+        outputs.map(Fetched::Whole)
     }
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Opened, StepContext};
+use super::{Continuation, Fetched, Opened, StepContext};
 use crate::expr::{FilterError, Fuel, Scope};
 use crate::http::Meter;
 use crate::model::{Fault, FaultKind, Item, Text, Value};
@@ -42,11 +42,24 @@ impl TransformScope {
 /// A step that goes to the network.
 #[async_trait]
 pub trait Fetch: Send + Sync {
-    /// The host that this item leads to, so that a stage can be fair to hosts. Nothing if that cannot be told.
-    fn host(&self, item: &Item) -> Option<Text>;
+    /// The host that the item's next call leads to, so that a stage can be fair to hosts. Nothing if that cannot be
+    /// told.
+    fn host(&self, item: &Item, page: Option<&Continuation>) -> Option<Text>;
 
-    /// Fetches what the item asks for. What the reply takes in memory is counted with `meter` as it grows.
-    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault>;
+    /// Whether items have a [`partition`](Self::partition).
+    fn has_partitions(&self) -> bool {
+        false
+    }
+
+    /// What the item shares its state in the store with. Of items with the same answer one is on its way at a time:
+    /// the next is begun once what the one before leaves behind is committed.
+    async fn partition(&self, _item: &Item) -> Result<Text, Fault> {
+        Ok(Text::default())
+    }
+
+    /// Fetches what the item asks for, or goes on with it where a page said so. What the reply takes in memory is
+    /// counted with `meter` as it grows.
+    async fn fetch(&self, item: &Item, page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault>;
 }
 
 /// What became of an item in a step.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use async_channel::Sender;
 
 use super::flights::Flight;
+use super::runs::Run;
 use crate::model::Outcome;
 use crate::store::Change;
 
@@ -33,6 +34,8 @@ pub(super) enum End {
     Replay(i64),
     /// A descendant that leaves something behind.
     Branch(Branch),
+    /// A page of a run.
+    Page(PageEnd),
 }
 
 /// A descendant that leaves `changes` in the store once it has settled.
@@ -40,6 +43,14 @@ pub(super) struct Branch {
     pub(super) parent: Ack,
     pub(super) changes: Vec<Change>,
     pub(super) flight: Option<Flight>,
+}
+
+/// A page whose children have all ended: what it leaves behind waits for the pages before it.
+pub(super) struct PageEnd {
+    pub(super) parent: Ack,
+    pub(super) run: Arc<Run>,
+    /// Its number in the run.
+    pub(super) number: u64,
 }
 
 /// A node whose last item has ended.
@@ -78,6 +89,13 @@ impl Ack {
     pub(super) fn branch(self, changes: Vec<Change>, flight: Option<Flight>) -> Self {
         let settler = self.node.settler.clone();
         Self::new(End::Branch(Branch { parent: self, changes, flight }), settler)
+    }
+
+    /// An ack for the next page of `run`, which is made of descendants of this item.
+    pub(super) fn page(&self, run: &Arc<Run>, changes: Vec<Change>) -> Self {
+        let (parent, run) = (self.share(), run.clone());
+        let number = run.add_page(changes);
+        Self::new(End::Page(PageEnd { parent, run, number }), self.node.settler.clone())
     }
 
     fn record(&mut self, outcome: Outcome) {

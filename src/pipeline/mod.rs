@@ -21,6 +21,7 @@ mod plan;
 mod produce;
 mod replay;
 mod running;
+mod runs;
 mod settle;
 mod stage;
 mod walk;

@@ -1,8 +1,12 @@
 //! An item on its way, with what the engine carries for it.
 
+use std::sync::Arc;
+
 use super::ack::Ack;
 use super::backoff::Tries;
 use super::budget::Charge;
+use super::runs::Run;
+use crate::component::Continuation;
 use crate::model::Item;
 
 /// An item on its way: what must not be lost (the ack), and what it holds (the charge).
@@ -14,13 +18,17 @@ pub(super) struct Parcel {
     pub(super) size: usize,
     /// The tries at the component that has the item now.
     pub(super) tries: Tries,
+    /// The page that it goes on with at this component.
+    pub(super) page: Option<Continuation>,
+    /// Its hold on the partition that it belongs to at this component.
+    pub(super) run: Option<Arc<Run>>,
 }
 
 impl Parcel {
     /// A parcel that holds what its charge says.
     pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
         let size = charge.bytes();
-        Self { item, ack, charge, size, tries: Tries::default() }
+        Self { item, ack, charge, size, tries: Tries::default(), page: None, run: None }
     }
 
     /// Puts what a component made of the item in its place.
@@ -35,6 +43,6 @@ impl Parcel {
     /// Another parcel with the same item, for one more sink. Its memory is counted once, for as long as any has it.
     pub(super) fn share(&mut self) -> Self {
         let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.share());
-        Self { item, ack, charge, size: self.size, tries: Tries::default() }
+        Self { item, ack, charge, size: self.size, tries: Tries::default(), page: None, run: None }
     }
 }

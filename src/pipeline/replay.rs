@@ -14,6 +14,7 @@ use super::ack::Ack;
 use super::parcel::Parcel;
 use super::produce::next_order;
 use super::running::Running;
+use super::walk::items_of;
 use crate::component::Quiescence;
 use crate::model::{Fault, Item, Labels, Origin, Outcome, Text, Value};
 use crate::runtime;
@@ -241,7 +242,8 @@ impl Running {
     fn entrance(&self, component: &str, from: Option<&str>) -> Result<Entrance, String> {
         let step = |id: &str| self.steps.iter().position(|step| *step.id == *id);
         let sink = |name: &str| self.sinks.iter().position(|sink| sink.component() == name);
-        let gave_up = match step(component) {
+        let found_by = self.steps.iter().position(|step| items_of(&step.id) == component);
+        let gave_up = match step(component).or(found_by.map(|step| step + 1)) {
             Some(step) => Some(Entrance::Step(step)),
             None if self.sources.iter().any(|source| **source == *component) => Some(Entrance::Step(0)),
             None => {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_channel::{Receiver, Sender};
 use event_listener::{Event, EventListener};
 
-use super::ack::{Branch, End, Ended};
+use super::ack::{Branch, End, Ended, PageEnd};
 use super::buffer::Buffer;
 use super::counters::Counters;
 use super::flights::Flights;
@@ -173,6 +173,7 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
     let mut changes = Vec::new();
     let mut roots = Vec::new();
     let mut branches = Vec::new();
+    let mut pages = Vec::new();
     let mut replayed = Vec::new();
     for Ended { outcome, end } in group {
         match end {
@@ -188,6 +189,10 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
                     changes.append(&mut branch.changes);
                 }
                 branches.push((outcome, branch));
+            }
+            End::Page(page) => {
+                changes.append(&mut page.run.end_page(page.number, outcome));
+                pages.push((outcome, page));
             }
         }
     }
@@ -210,6 +215,11 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
             ledger.counters.filtered(Reason::Duplicate, sharers);
         }
         parent.settle(outcome);
+    }
+    for (outcome, PageEnd { parent, run, .. }) in pages {
+        parent.settle(outcome);
+        // Now that what it leaves behind is committed, the next item of the partition may begin.
+        drop(run);
     }
     for (letter, outcome) in &replayed {
         ledger.replays.ended(*letter, *outcome);

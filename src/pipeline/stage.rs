@@ -13,8 +13,9 @@ use super::compute::panicked;
 use super::hosts::{Hosts, Job};
 use super::parcel::Parcel;
 use super::running::Running;
-use crate::component::{Fetch, Meter, Outputs, Retry};
-use crate::model::{Fault, FaultKind, Text, Verdict};
+use super::runs::Runs;
+use crate::component::{Fetch, Fetched, Meter, Retry};
+use crate::model::{Fault, FaultKind, Outcome, Text, Verdict};
 use crate::runtime;
 
 /// How many items the channel before a stage holds.
@@ -39,8 +40,10 @@ pub(super) struct Stage {
     input: Sender<Parcel>,
     output: Receiver<Parcel>,
     hosts: Mutex<Hosts>,
+    /// Only if the step tells items apart by partitions.
+    runs: Option<Arc<Runs>>,
     /// An item may have become ready, or the last one may have ended.
-    changed: Event,
+    changed: Arc<Event>,
     /// Items that workers have in hand.
     in_hand: AtomicUsize,
     /// Calls that their workers have left to themselves.
@@ -50,6 +53,8 @@ pub(super) struct Stage {
 impl Stage {
     pub(super) fn new(step: usize, fetch: Arc<dyn Fetch>, retry: Retry, workers: usize) -> Self {
         let (input, output) = async_channel::bounded(CHANNEL);
+        let changed = Arc::<Event>::default();
+        let runs = fetch.has_partitions().then(|| Runs::new(changed.clone()));
         Self {
             step,
             fetch,
@@ -58,7 +63,8 @@ impl Stage {
             input,
             output,
             hosts: Mutex::new(Hosts::new(workers)),
-            changed: Event::new(),
+            runs,
+            changed,
             in_hand: AtomicUsize::new(0),
             overdue: AtomicUsize::new(0),
         }
@@ -82,7 +88,7 @@ impl Stage {
 
     /// Items that wait here, for the status.
     pub(super) fn depth(&self) -> usize {
-        self.output.len() + self.hosts().held()
+        self.output.len() + self.hosts().held() + self.runs.as_ref().map_or(0, |runs| runs.held())
     }
 
     /// The next item to work on; nothing once the stage is closed and empty.
@@ -109,6 +115,14 @@ impl Stage {
         if pipeline.life.is_stopping() {
             // What would have to wait is not waited for.
             drop(hosts.take_waiting_for_time());
+        }
+        if let Some(runs) = &self.runs {
+            if pipeline.life.is_stopping() {
+                runs.abandon();
+            }
+            for parcel in runs.take_begun() {
+                hosts.add(&self.host_of(&parcel), parcel, now);
+            }
         }
         while hosts.held() < self.workers * LOOK_AHEAD
             && let Ok(parcel) = self.output.try_recv()
@@ -140,6 +154,7 @@ impl Stage {
         self.input.is_closed()
             && self.output.is_empty()
             && self.hosts().is_empty()
+            && self.runs.as_ref().is_none_or(|runs| runs.held() == 0)
             && self.in_hand.load(Ordering::Acquire) == 0
     }
 
@@ -164,7 +179,7 @@ impl Stage {
     }
 
     fn host_of(&self, parcel: &Parcel) -> Text {
-        self.fetch.host(&parcel.item).unwrap_or_else(|| Text::from(""))
+        self.fetch.host(&parcel.item, parcel.page.as_ref()).unwrap_or_else(|| Text::from(""))
     }
 
     fn hosts(&self) -> MutexGuard<'_, Hosts> {
@@ -220,19 +235,24 @@ impl Stage {
         while let Ok(mut parcel) = self.output.recv().await {
             let _in_hand = InHand::taken(self);
             loop {
-                match self.fetch(pipeline, parcel).await {
-                    Called::Done(outputs, parcel) => {
-                        pipeline.pass_on(parcel, outputs, self.step).await;
-                        break;
+                let again = match self.fetch(pipeline, parcel).await {
+                    Called::Done(fetched, parcel) => self.hand_on(pipeline, fetched, parcel).await,
+                    Called::Later { parcel, when } | Called::Again { parcel, when, .. } => {
+                        let is_due = pipeline.life.sleep_until(&pipeline.clock, when).await;
+                        is_due.then_some(parcel)
                     }
-                    Called::Later { parcel: again, when } | Called::Again { parcel: again, when, .. } => {
-                        if !pipeline.life.sleep_until(&pipeline.clock, when).await {
-                            break;
-                        }
-                        parcel = again;
+                    Called::Waits(runs) => {
+                        runtime::race(runs.begun(), async {
+                            pipeline.life.stopping().await;
+                            runs.abandon();
+                            None
+                        })
+                        .await
                     }
-                    Called::Over { .. } => break,
-                }
+                    Called::Over { .. } => None,
+                };
+                let Some(again) = again else { break };
+                parcel = again;
             }
         }
     }
@@ -243,10 +263,18 @@ impl Stage {
         let called = self.fetch(pipeline, job.parcel).await;
         let now = pipeline.clock.instant();
         match called {
-            Called::Done(outputs, parcel) => {
+            Called::Done(fetched, parcel) => {
                 self.hosts().succeeded(&host, now);
                 self.changed.notify(1);
-                pipeline.pass_on(parcel, outputs, self.step).await;
+                if let Some(parcel) = self.hand_on(pipeline, fetched, parcel).await {
+                    let host = self.host_of(&parcel);
+                    self.hosts().add(&host, parcel, pipeline.clock.instant());
+                    self.changed.notify(1);
+                }
+            }
+            Called::Waits(_) => {
+                self.hosts().ended(&host, now);
+                self.changed.notify(1);
             }
             Called::Later { parcel, when } => {
                 self.hosts().hold_back(&host, parcel, when, now);
@@ -274,21 +302,57 @@ impl Stage {
         }
     }
 
+    /// Hands on what came of a call. Answers the item if it goes on with another page, which has tries of its own. An
+    /// engine that stops begins no page that the next start can begin as well.
+    async fn hand_on(&self, pipeline: &Running, fetched: Fetched, mut parcel: Parcel) -> Option<Parcel> {
+        let page = match fetched {
+            Fetched::Page(page) => page,
+            Fetched::Whole(outputs) => {
+                parcel.run = None;
+                pipeline.pass_on(parcel, outputs, self.step).await;
+                return None;
+            }
+        };
+        pipeline.pass_on_page(&mut parcel, *page, self.step).await;
+        if parcel.page.is_none() {
+            parcel.ack.settle(Outcome::Filtered);
+            return None;
+        }
+        let is_cut_short = parcel.run.is_some() && pipeline.life.is_stopping();
+        (!is_cut_short).then_some(parcel)
+    }
+
     /// Makes one call, and decides what comes of it.
     async fn fetch(&self, pipeline: &Running, mut parcel: Parcel) -> Called {
+        if let Some(runs) = &self.runs
+            && parcel.run.is_none()
+        {
+            let partition = runtime::catch_panic(self.fetch.partition(&parcel.item)).await;
+            match partition.unwrap_or_else(|panic| Err(panicked(&panic))) {
+                Ok(partition) => match runs.begin(partition, parcel) {
+                    Some(begun) => parcel = begun,
+                    None => return Called::Waits(runs.clone()),
+                },
+                Err(fault) => return self.failed(pipeline, parcel, fault),
+            }
+        }
         let reply = ReplyCharge::beside(&parcel.charge);
         let meter = Meter::new(reply.clone());
-        let fetched = runtime::catch_panic(self.fetch.fetch(&parcel.item, &meter)).await;
+        let fetched = runtime::catch_panic(self.fetch.fetch(&parcel.item, parcel.page.as_ref(), &meter)).await;
         parcel.charge.absorb(reply.take());
-        let now = pipeline.clock.instant();
-        let fault = match fetched {
-            Ok(Ok(outputs)) => {
+        match fetched {
+            Ok(Ok(fetched)) => {
                 parcel.tries = Tries::default();
-                return Called::Done(outputs, parcel);
+                Called::Done(fetched, parcel)
             }
-            Ok(Err(fault)) => fault,
-            Err(panic) => panicked(&panic),
-        };
+            Ok(Err(fault)) => self.failed(pipeline, parcel, fault),
+            Err(panic) => self.failed(pipeline, parcel, panicked(&panic)),
+        }
+    }
+
+    /// Decides what comes of a call that failed.
+    fn failed(&self, pipeline: &Running, mut parcel: Parcel, fault: Fault) -> Called {
+        let now = pipeline.clock.instant();
         let step = &pipeline.steps[self.step].id;
         match fault.verdict {
             Verdict::NotBefore(when) => return Called::Later { parcel, when },
@@ -312,7 +376,9 @@ impl Stage {
 
 /// What came of one call.
 enum Called {
-    Done(Outputs, Parcel),
+    Done(Fetched, Parcel),
+    /// Its partition has another item on its way; the runs keep this one until then.
+    Waits(Arc<Runs>),
     /// The host was not called.
     Later {
         parcel: Parcel,

@@ -7,7 +7,7 @@ use super::compute::{compute, lets_in};
 use super::flights::Begun;
 use super::parcel::Parcel;
 use super::running::{Running, RunningStep, StepWork};
-use crate::component::{FilterFault, Mark, MarkKind, Outputs, Reason, TransformScope};
+use crate::component::{Child, FilterFault, Mark, MarkKind, Outputs, Page, Reason, TransformScope};
 use crate::model::{Fault, Item, Outcome, Value};
 use crate::store::Change;
 
@@ -33,6 +33,34 @@ impl Running {
         let mut families = Vec::new();
         let onward = self.take_outputs(parcel, outputs, step, &mut families);
         self.walk(onward, families).await;
+    }
+
+    /// Takes on a page that step number `step` has fetched for an item. What the page leaves behind waits for all that
+    /// descends from it.
+    pub(super) async fn pass_on_page(&self, parcel: &mut Parcel, page: Page, step: usize) {
+        let Page { item, children, first_child, seen, changes, next } = page;
+        if first_child == 0 && children.is_empty() && seen == 0 && next.is_none() {
+            self.counters.filtered(Reason::NoMatch, 1);
+        }
+        self.counters.filtered(Reason::Seen, seen);
+        parcel.page = next;
+        parcel.charge.set(parcel.size);
+        let charge = parcel.charge.also(children.iter().map(|child| child.value.size_in_memory()).sum());
+        let ack = match &parcel.run {
+            Some(run) => parcel.ack.page(run, changes),
+            None if changes.is_empty() => parcel.ack.share(),
+            None => parcel.ack.share().branch(changes, None),
+        };
+        for (number, Child { value, fault }) in (first_child..).zip(children) {
+            let item = item.child(number, value);
+            let charge = charge.room_for(item.value.size_in_memory()).await;
+            let parcel = Parcel::new(item, ack.share(), charge);
+            match fault {
+                None => self.advance(parcel, step + 1).await,
+                Some(fault) => self.give_up(parcel, &items_of(&self.steps[step].id), &fault),
+            }
+        }
+        ack.settle(Outcome::Filtered);
     }
 
     async fn walk(&self, mut onward: Option<Onward>, mut families: Vec<Family>) {
@@ -149,6 +177,11 @@ impl Running {
             MarkKind::Validator(_) => None,
         })
     }
+}
+
+/// What dead letters call the items that the step `id` found in a reply: they enter the step after it.
+pub(super) fn items_of(id: &str) -> String {
+    format!("items.{id}")
 }
 
 /// What became of an item that entered a step.

@@ -15,7 +15,8 @@ use self::into::Place;
 pub(super) use self::kinds::{DELETE, GET, HEAD, PATCH, POST, PUT, REQUEST};
 use self::policy::{Answer, Decision, Policy};
 use crate::component::{
-    Fetch, FilterFault, Opened, Outputs, Reason, Step, StepContext, StepSettings, TransformScope, with_fuel,
+    Continuation, Fetch, Fetched, FilterFault, Opened, Outputs, Reason, Step, StepContext, StepSettings,
+    TransformScope, with_fuel,
 };
 use crate::expr::{Fuel, Scope};
 use crate::http::{
@@ -87,7 +88,7 @@ struct RequestStep {
 
 #[async_trait]
 impl Fetch for RequestStep {
-    fn host(&self, item: &Item) -> Option<Text> {
+    fn host(&self, item: &Item, _page: Option<&Continuation>) -> Option<Text> {
         if let Some(host) = self.endpoint.host() {
             return Some(host.clone());
         }
@@ -96,7 +97,7 @@ impl Fetch for RequestStep {
         Some(host_of(&self.endpoint.url(&url).ok()?))
     }
 
-    async fn fetch(&self, item: &Item, meter: &Meter) -> Result<Outputs, Fault> {
+    async fn fetch(&self, item: &Item, _page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault> {
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
@@ -109,7 +110,7 @@ impl Fetch for RequestStep {
             Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => return Err(fault),
             Err(fault) => self.not_replied(method, url, started, fault),
         };
-        self.settle(item, answer).await
+        self.settle(item, answer).await.map(Fetched::Whole)
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use gatherd::component::{Fetch, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find};
+use gatherd::component::{
+    Fetch, Fetched, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find,
+};
 use gatherd::expr::Vars;
 use gatherd::http::{Allow, ClientSettings, Clients, Grow, Meter};
 use gatherd::model::{Fault, Item, Labels, Origin, Value, json};
@@ -107,8 +109,8 @@ pub(crate) fn unmetered() -> Meter {
 
 /// What a step makes of one item with this value.
 pub(crate) fn run(step: &Arc<dyn Fetch>, value: &str) -> Result<Item, Fault> {
-    match block_on(step.fetch(&item(value), &unmetered()))? {
-        Outputs::One(item) => Ok(item),
+    match block_on(step.fetch(&item(value), None, &unmetered()))? {
+        Fetched::Whole(Outputs::One(item)) => Ok(item),
         _ => panic!("a step that fetches hands one item on"),
     }
 }
