@@ -9,6 +9,7 @@ mod mistakes;
 mod output;
 mod progress;
 mod run;
+mod store;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Command {
     Kinds(kinds::KindsArguments),
     /// Look at the items that were given up.
     Dead(dead::DeadArguments),
+    /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
+    Store(store::StoreArguments),
 }
 
 /// Where a process keeps its state, for the commands that look at it.
@@ -82,5 +85,6 @@ pub fn main() -> ExitCode {
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),
         Command::Dead(arguments) => dead::dead(arguments),
+        Command::Store(arguments) => store::store(arguments),
     }
 }

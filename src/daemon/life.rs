@@ -73,7 +73,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
             log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
         }
         let _watchdog = service_manager::feed_watchdog(clock.clone());
-        let _status =
+        let status =
             service_manager::tell_status(clock.clone(), status_line(engine.clone(), store.clone(), clock.clone()));
         let _watch = watch(&engine);
         let stopped = runtime::race(
@@ -99,6 +99,10 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         }
         if let Some(control) = control {
             control.close().await;
+        }
+        if let Some(status) = status {
+            // It holds the store, which is closed in good order only by the last one who does.
+            status.cancel().await;
         }
         let dead_letters = store.dead_letter_count()?;
         Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })

@@ -70,6 +70,18 @@ pub struct Leased {
     pub suspect: bool,
 }
 
+/// What a queue holds, by state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueCounts {
+    pub size: QueueSize,
+    /// Handed out, and not settled yet.
+    pub in_flight: u64,
+    /// Not due yet.
+    pub held_back: u64,
+    /// In flight when a process died, and not worked on since.
+    pub suspects: u64,
+}
+
 /// How much a queue holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueSize {

@@ -6,8 +6,10 @@
 //! ```
 
 mod change;
+mod check;
 mod checksum;
 mod client_state;
+mod compact;
 mod dead_letter;
 mod entry;
 mod fault;
@@ -21,6 +23,7 @@ mod rescue;
 mod salvage;
 mod schema;
 mod state;
+mod statistics;
 mod validator;
 mod writer;
 
@@ -34,9 +37,12 @@ use jiff::Timestamp;
 use rusqlite::Connection;
 
 pub use change::{Change, Digest};
+pub use check::{CheckReport, Damage};
+pub use compact::Compacted;
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Replay};
-pub use entry::{Entry, Lease, Leased, Push, QueueSize};
+pub use entry::{Entry, Lease, Leased, Push, QueueCounts, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
+pub use statistics::{PipelineStatistics, QueueStatistics, Statistics, TableStatistics};
 pub use validator::Validator;
 
 use crate::model::{Fault, Text, Value};
@@ -94,11 +100,7 @@ impl Store {
 
     /// Opens an existing store to look only; works while a daemon holds it.
     pub fn open_to_read(folder: &Path) -> Result<Self, Fault> {
-        let file = folder.join(FILE);
-        if !file.exists() {
-            let cause = "there is no store yet; `gatherd run` makes one, and `--state` names another folder";
-            return Err(stop("look into", &file, cause));
-        }
+        let file = existing_file(folder)?;
         let open = || {
             let readers = Readers::open(&file, 1)?;
             let version = readers.version()?;
@@ -156,7 +158,7 @@ impl Store {
     /// answers. Suspects come one at a time, and nothing else of their queue meanwhile.
     pub async fn lease(&self, queue: &str, count: usize, now: Timestamp) -> Result<Vec<Leased>, Fault> {
         let Some(writer) = &self.inner.writer else { return Err(writer::refuse_to_write()) };
-        let Some(handed) = writer.lease(queue.into(), count, now).await? else { return Ok(Vec::new()) };
+        let handed = writer.lease(queue.into(), count, now).await?;
         let (mut leased, mut unreadable) = (Vec::new(), Vec::new());
         for handed in handed.take() {
             match handed.decode() {
@@ -246,6 +248,15 @@ impl Store {
     pub fn folder(&self) -> &Path {
         &self.inner.folder
     }
+}
+
+fn existing_file(folder: &Path) -> Result<PathBuf, Fault> {
+    let file = folder.join(FILE);
+    if file.exists() {
+        return Ok(file);
+    }
+    let cause = "there is no store yet; `gatherd run` makes one, and `--state` names another folder";
+    Err(stop("look into", &file, cause))
 }
 
 /// Opens the file for the writer, in this gatherd's schema, and replaces it if it is damaged.

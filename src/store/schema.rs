@@ -95,7 +95,7 @@ const MIGRATIONS: [&str; VERSION as usize] = [
 ",
 ];
 
-const META: Table = Table { name: "meta", crc: 0, key: "name", put: "REPLACE INTO meta VALUES (?, ?, ?)" };
+pub(super) const META: Table = Table { name: "meta", crc: 0, key: "name", put: "REPLACE INTO meta VALUES (?, ?, ?)" };
 pub(super) const POSITIONS: [Table; 2] = [
     Table { name: "position_even", put: "REPLACE INTO position_even VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS },
     Table { name: "position_odd", put: "REPLACE INTO position_odd VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS },

@@ -12,7 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, client_state, salvage, state, validator};
+use super::{Change, Compacted, client_state, compact, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -56,12 +56,22 @@ impl Writer {
         self.ask(Request::Write(changes.into_iter().map(Write::from).collect())).await.map(drop)
     }
 
-    /// Hands out entries of a queue.
-    pub(super) async fn lease(&self, queue: Text, count: usize, now: Timestamp) -> Result<Option<HandedOut>, Fault> {
-        self.ask(Request::Lease { queue, count, now }).await
+    pub(super) async fn compact(&self) -> Result<Compacted, Fault> {
+        match self.ask(Request::Compact).await? {
+            Answer::Compacted(compacted) => compacted,
+            Answer::Written | Answer::HandedOut(_) => unreachable!("each request gets the answer of its kind"),
+        }
     }
 
-    async fn ask(&self, request: Request) -> Result<Option<HandedOut>, Fault> {
+    /// Hands out entries of a queue.
+    pub(super) async fn lease(&self, queue: Text, count: usize, now: Timestamp) -> Result<HandedOut, Fault> {
+        match self.ask(Request::Lease { queue, count, now }).await? {
+            Answer::HandedOut(handed) => Ok(handed),
+            Answer::Written | Answer::Compacted(_) => unreachable!("each request gets the answer of its kind"),
+        }
+    }
+
+    async fn ask(&self, request: Request) -> Result<Answer, Fault> {
         let answer = self.thread.ask(request).await;
         answer.unwrap_or_else(|| Err(stop("write to", &self.file, "its writer has ended")))
     }
@@ -89,6 +99,14 @@ impl Drop for Writer {
 enum Request {
     Write(Vec<Write>),
     Lease { queue: Text, count: usize, now: Timestamp },
+    Compact,
+}
+
+/// What a request is answered, each by its kind.
+enum Answer {
+    Written,
+    HandedOut(HandedOut),
+    Compacted(Result<Compacted, Fault>),
 }
 
 /// A change, made ready where it was asked for.
@@ -121,8 +139,7 @@ struct Commits {
 
 impl GroupWork for Commits {
     type Request = Request;
-    /// What was handed out, to whom asked for a lease.
-    type Answer = Result<Option<HandedOut>, Fault>;
+    type Answer = Result<Answer, Fault>;
     const WEIGHT_LIMIT: usize = CHANGES;
 
     fn weight(request: &Request) -> usize {
@@ -133,12 +150,21 @@ impl GroupWork for Commits {
         match request {
             Request::Write(writes) => writes.iter().map(weight).sum(),
             Request::Lease { count, .. } => *count,
+            // Whatever else has come by then is committed first.
+            Request::Compact => CHANGES,
         }
     }
 
     fn work(&mut self, requests: Vec<Request>, is_closing: &dyn Fn() -> bool) -> Vec<Self::Answer> {
         match self.commit(&requests, is_closing) {
-            Ok(answers) => answers.into_iter().map(Ok).collect(),
+            Ok(mut answers) => {
+                for (request, answer) in requests.iter().zip(&mut answers) {
+                    if matches!(request, Request::Compact) {
+                        *answer = Answer::Compacted(compact::compact(&self.connection, &self.file));
+                    }
+                }
+                answers.into_iter().map(Ok).collect()
+            }
             Err(fault) => requests.iter().map(|_| Err(fault.clone())).collect(),
         }
     }
@@ -146,7 +172,7 @@ impl GroupWork for Commits {
 
 impl Commits {
     /// Tries until the group is on disk, the disk fails, or the store is closed.
-    fn commit(&mut self, group: &[Request], is_closing: &dyn Fn() -> bool) -> Result<Vec<Option<HandedOut>>, Fault> {
+    fn commit(&mut self, group: &[Request], is_closing: &dyn Fn() -> bool) -> Result<Vec<Answer>, Fault> {
         if let Some(fault) = &self.failed {
             return Err(fault.clone());
         }
@@ -216,7 +242,7 @@ impl Commits {
         Ok(())
     }
 
-    fn write(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Option<HandedOut>>> {
+    fn write(&mut self, group: &[Request]) -> rusqlite::Result<Vec<Answer>> {
         self.ledger.begin();
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let now = self.clock.timestamp();
@@ -234,9 +260,13 @@ impl Commits {
             answers.push(match request {
                 Request::Write(writes) => {
                     writes.iter().try_for_each(|write| joined.write(write))?;
-                    None
+                    Answer::Written
                 }
-                Request::Lease { queue, count, now } => Some(joined.ledger.lease(&transaction, queue, *count, *now)?),
+                Request::Lease { queue, count, now } => {
+                    Answer::HandedOut(joined.ledger.lease(&transaction, queue, *count, *now)?)
+                }
+                // Its work comes after the commit.
+                Request::Compact => Answer::Written,
             });
         }
         joined.finish(&mut self.purge)?;

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::{Method, Request};
 
-use super::{dead, socket_places};
+use super::{dead, socket_places, store};
 use crate::http::ask_local;
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
-use crate::store::{DeadLetter, DeadLetterFilter, Replay};
+use crate::store::{Compacted, DeadLetter, DeadLetterFilter, Replay};
 
 /// A daemon that runs, as commands reach it.
 pub struct ControlClient {
@@ -72,6 +72,11 @@ impl ControlClient {
             self.ask(Method::POST, "/dead/drop", Some(&dead::ids_body(portion, [])))?;
         }
         Ok(())
+    }
+
+    /// Gives back the unused space of the store.
+    pub fn compact(&self) -> Result<Compacted, Fault> {
+        store::read_compacted(&parse(&self.ask(Method::POST, "/store/compact", None)?)?).ok_or_else(not_understood)
     }
 
     /// The body of a reply that is a success.

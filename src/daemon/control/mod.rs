@@ -9,12 +9,14 @@
 //! | `PUT /dead/ID/value` | gives one another value |
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
+//! | `POST /store/compact` | gives back the unused space of the store: `{"bytes_before": …, "bytes_after": …}` |
 //!
 //! A reply that is no success holds a line for a person.
 
 mod client;
 mod dead;
 mod server;
+mod store;
 
 use std::path::{Path, PathBuf};
 

@@ -12,7 +12,7 @@ use futures_lite::future::Boxed;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Response, StatusCode};
 
-use super::{dead, socket_places};
+use super::{dead, socket_places, store};
 use crate::http::{Asked, BodyFault, Handler, ListenAddress, Listeners, Listening, Route, reply};
 use crate::model::{Fault, FaultKind, Object, Size, Text, Value, json};
 use crate::pipeline::Engine;
@@ -83,6 +83,7 @@ fn listen(socket: &Path, listeners: &Listeners, served: &Arc<Served>) -> io::Res
         (Method::PUT, "/dead/*"),
         (Method::POST, "/dead/replay"),
         (Method::POST, "/dead/drop"),
+        (Method::POST, "/store/compact"),
     ];
     let listen = |(method, path): (Method, &str)| {
         listeners.listen(&address, Route { method, path: path.to_owned(), handler: handler(served.clone()) })
@@ -115,6 +116,10 @@ fn handler(served: Arc<Served>) -> Handler {
 impl Served {
     async fn answer(&self, asked: Asked) -> Answer {
         let Asked { head, body, .. } = asked;
+        if head.uri.path() == "/store/compact" {
+            let compacted = self.store.compact().await.map_err(refused)?;
+            return Ok(answer(&store::compacted_body(compacted)));
+        }
         let path = head.uri.path().strip_prefix("/dead").unwrap_or_default().trim_start_matches('/').to_owned();
         let query = head.uri.query().unwrap_or_default();
         let not_found = || (StatusCode::NOT_FOUND, "there is nothing here".to_owned());

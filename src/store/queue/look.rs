@@ -7,8 +7,8 @@ use super::progress::Progress;
 use super::recovery::Scan;
 use super::time_of;
 use crate::model::Text;
-use crate::store::QueueSize;
 use crate::store::state::Found;
+use crate::store::{QueueCounts, QueueSize};
 
 /// When the next entry that is held back may be handed out.
 pub(in crate::store) fn next_due(connection: &Connection, queue: &str) -> rusqlite::Result<Found<Option<Timestamp>>> {
@@ -44,4 +44,24 @@ pub(in crate::store) fn sizes(connection: &Connection) -> rusqlite::Result<Found
     let mut sizes: Vec<_> = scan.queues.into_values().map(|queue| (queue.name, queue.size)).collect();
     sizes.sort_by(|(one, _), (other, _)| one.cmp(other));
     Ok(Found { value: sizes, damaged: scan.damaged.len() as u64 })
+}
+
+/// What every queue holds, by state.
+pub(in crate::store) fn counts(connection: &Connection) -> rusqlite::Result<Found<Vec<(Text, QueueCounts)>>> {
+    let Found { value: sizes, damaged } = sizes(connection)?;
+    let mut queues = Vec::new();
+    for (name, size) in sizes {
+        let mut counts = QueueCounts { size, ..QueueCounts::default() };
+        let sql = "SELECT * FROM progress WHERE queue = (SELECT id FROM queue WHERE name = ?1)";
+        let mut statement = connection.prepare_cached(sql)?;
+        let mut rows = statement.query([&*name])?;
+        while let Some(row) = rows.next()? {
+            let Some(progress) = Progress::read(row)? else { continue };
+            counts.in_flight += u64::from(progress.counts().out);
+            counts.suspects += u64::from(progress.counts().suspects);
+            counts.held_back += progress.held_back() as u64;
+        }
+        queues.push((name, counts));
+    }
+    Ok(Found { value: queues, damaged })
 }

@@ -10,6 +10,7 @@
 
 mod batch;
 mod board;
+mod check;
 mod encoding;
 mod ledger;
 mod look;
@@ -21,8 +22,9 @@ use indexmap::IndexSet;
 use jiff::Timestamp;
 
 pub(super) use board::{Board, HandedOut};
+pub(super) use check::check;
 pub(super) use ledger::Ledger;
-pub(super) use look::{next_due, oldest, sizes};
+pub(super) use look::{counts, next_due, oldest, sizes};
 pub(super) use recovery::reconcile;
 
 use super::{Lease, Leased, Push};

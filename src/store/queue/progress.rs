@@ -119,6 +119,11 @@ impl Progress {
         self.counts
     }
 
+    /// Entries that may not be handed out before a time.
+    pub(super) fn held_back(&self) -> usize {
+        self.dues.len()
+    }
+
     pub(super) fn len(&self) -> usize {
         self.states.len()
     }

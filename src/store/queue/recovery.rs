@@ -69,7 +69,7 @@ impl Scan {
     }
 }
 
-fn for_each_row(
+pub(super) fn for_each_row(
     connection: &Connection,
     sql: &str,
     mut look: impl FnMut(&Row<'_>) -> rusqlite::Result<()>,
