@@ -80,6 +80,11 @@ impl Budget {
         Arc::new(PipelineBudget { budget: self.clone(), used: AtomicUsize::new(0) })
     }
 
+    /// What all values together may take.
+    pub(super) fn limit(&self) -> usize {
+        2 * self.common_limit
+    }
+
     fn common_used(&self) -> usize {
         usize::try_from(self.common_used.load(Ordering::Acquire)).unwrap_or(0)
     }
@@ -90,6 +95,10 @@ impl Budget {
 }
 
 impl PipelineBudget {
+    pub(super) fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
     /// Waits until there is room for a new item.
     pub(super) async fn room(&self) {
         while !self.has_room(0) {

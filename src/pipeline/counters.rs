@@ -1,23 +1,47 @@
-//! What is counted of a pipeline while it runs.
+//! What is counted of a pipeline while it runs. Status, metrics and the summary at the end are all read off these
+//! counters.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
+use super::walk::ITEMS_OF;
 use crate::component::Reason;
+use crate::model::Text;
+use crate::runtime::Clock;
+use crate::telemetry::{Distribution, Histogram};
 
 /// One pipeline's counters, all since the start of the process.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Counters {
-    produced: AtomicU64,
+    pub(super) source: Arc<ComponentCounters>,
+    pub(super) steps: Vec<Arc<ComponentCounters>>,
+    pub(super) sinks: Vec<Arc<ComponentCounters>>,
     settled: AtomicU64,
-    delivered: AtomicU64,
-    filtered: [AtomicU64; Reason::ALL.len()],
-    rejected: AtomicU64,
     abandoned: AtomicU64,
-    retried: AtomicU64,
-    saved: AtomicU64,
+    /// Items that no sink wanted.
+    unwanted: AtomicU64,
+    started: Instant,
+    /// When the newest item came through all steps: milliseconds since the start, and one; nothing is 0.
+    newest: AtomicU64,
 }
 
-/// The counters at one moment.
+/// What is counted of a source, a step, or the way from a pipeline into a sink.
+#[derive(Debug)]
+pub(super) struct ComponentCounters {
+    /// As dead letters call it.
+    id: Text,
+    entered: AtomicU64,
+    left: AtomicU64,
+    filtered: [AtomicU64; Reason::ALL.len()],
+    rejected: AtomicU64,
+    retried: AtomicU64,
+    saved: AtomicU64,
+    /// How long the calls of a network step took.
+    pub(super) calls: Option<Histogram>,
+}
+
+/// The counters of a pipeline at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Items that the source made.
@@ -38,17 +62,136 @@ pub struct Counts {
     pub saved: u64,
 }
 
+/// The counters of a component at one moment.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ComponentCounts {
+    pub entered: u64,
+    /// Items that a source made, that a step handed on, or that a sink took.
+    pub left: u64,
+    /// By reason; reasons that never occurred are left out.
+    pub filtered: Vec<(Reason, u64)>,
+    pub rejected: u64,
+    pub retried: u64,
+    /// Bytes of replies that did not have to come again, since they had not changed.
+    pub saved: u64,
+    /// How long the calls of a network step took.
+    pub calls: Option<Distribution>,
+}
+
 impl Counters {
-    pub(super) fn produced(&self) {
-        add(&self.produced, 1);
+    /// For a pipeline with these components, as dead letters call them. Of steps it says which go to the network.
+    pub(super) fn new(
+        source: Text,
+        steps: impl IntoIterator<Item = (Text, bool)>,
+        sinks: impl IntoIterator<Item = Text>,
+        clock: &Clock,
+    ) -> Self {
+        let of = |id, is_network| Arc::new(ComponentCounters::new(id, is_network));
+        Self {
+            source: of(source, false),
+            steps: steps.into_iter().map(|(id, is_network)| of(id, is_network)).collect(),
+            sinks: sinks.into_iter().map(|id| of(id, false)).collect(),
+            settled: AtomicU64::new(0),
+            abandoned: AtomicU64::new(0),
+            unwanted: AtomicU64::new(0),
+            started: clock.instant(),
+            newest: AtomicU64::new(0),
+        }
+    }
+
+    /// The counters of a component, or of the items in its replies, by what dead letters call it; those of the source
+    /// if there is no such component.
+    pub(super) fn of(&self, component: &str) -> &Arc<ComponentCounters> {
+        let component = component.strip_prefix(ITEMS_OF).unwrap_or(component);
+        let mut others = self.steps.iter().chain(&self.sinks);
+        others.find(|counters| *counters.id == *component).unwrap_or(&self.source)
     }
 
     pub(super) fn settled(&self, count: usize) {
         add(&self.settled, count);
     }
 
-    pub(super) fn delivered(&self, count: usize) {
-        add(&self.delivered, count);
+    pub(super) fn abandoned(&self) {
+        add(&self.abandoned, 1);
+    }
+
+    pub(super) fn unwanted(&self) {
+        add(&self.unwanted, 1);
+    }
+
+    /// A new item has come through all steps.
+    pub(super) fn came_through(&self, clock: &Clock) {
+        let millis = clock.instant().saturating_duration_since(self.started).as_millis();
+        self.newest.store(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How long ago the newest item came through all steps; nothing if none has.
+    pub(super) fn newest_age(&self, clock: &Clock) -> Option<Duration> {
+        let newest = Duration::from_millis(self.newest.load(Ordering::Relaxed).checked_sub(1)?);
+        Some(self.age(clock).saturating_sub(newest))
+    }
+
+    /// How long the pipeline has been counted.
+    pub(super) fn age(&self, clock: &Clock) -> Duration {
+        clock.instant().saturating_duration_since(self.started)
+    }
+
+    pub(super) fn read(&self) -> Counts {
+        let mut counts = Counts {
+            produced: read(&self.source.left),
+            settled: read(&self.settled),
+            delivered: self.sinks.iter().map(|sink| read(&sink.left)).sum(),
+            filtered: read(&self.unwanted),
+            abandoned: read(&self.abandoned),
+            ..Counts::default()
+        };
+        for component in self.components() {
+            counts.filtered += component.filtered.iter().map(read).sum::<u64>();
+            counts.rejected += read(&component.rejected);
+            counts.retried += read(&component.retried);
+            counts.saved += read(&component.saved);
+        }
+        counts
+    }
+
+    /// How many items were filtered for each reason; reasons that never occurred are left out.
+    pub(super) fn filtered_by_reason(&self) -> Vec<(Reason, u64)> {
+        let count = |reason: Reason| {
+            let unwanted = if reason == Reason::NoSink { read(&self.unwanted) } else { 0 };
+            self.components().map(|component| read(&component.filtered[reason as usize])).sum::<u64>() + unwanted
+        };
+        Reason::ALL.into_iter().map(|reason| (reason, count(reason))).filter(|(_, count)| *count > 0).collect()
+    }
+
+    fn components(&self) -> impl Iterator<Item = &ComponentCounters> {
+        [&self.source].into_iter().chain(&self.steps).chain(&self.sinks).map(|component| &**component)
+    }
+}
+
+impl ComponentCounters {
+    fn new(id: Text, is_network: bool) -> Self {
+        Self {
+            id,
+            entered: AtomicU64::new(0),
+            left: AtomicU64::new(0),
+            filtered: Default::default(),
+            rejected: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            saved: AtomicU64::new(0),
+            calls: is_network.then(Histogram::default),
+        }
+    }
+
+    pub(super) fn id(&self) -> &Text {
+        &self.id
+    }
+
+    pub(super) fn entered(&self) {
+        add(&self.entered, 1);
+    }
+
+    pub(super) fn left(&self, count: usize) {
+        add(&self.left, count);
     }
 
     pub(super) fn filtered(&self, reason: Reason, count: usize) {
@@ -59,10 +202,6 @@ impl Counters {
         add(&self.rejected, 1);
     }
 
-    pub(super) fn abandoned(&self) {
-        add(&self.abandoned, 1);
-    }
-
     pub(super) fn retried(&self, count: usize) {
         add(&self.retried, count);
     }
@@ -71,25 +210,17 @@ impl Counters {
         self.saved.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn read(&self) -> Counts {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Counts {
-            produced: read(&self.produced),
-            settled: read(&self.settled),
-            delivered: read(&self.delivered),
-            filtered: self.filtered.iter().map(read).sum(),
+    pub(super) fn read(&self) -> ComponentCounts {
+        let filtered = Reason::ALL.into_iter().map(|reason| (reason, read(&self.filtered[reason as usize])));
+        ComponentCounts {
+            entered: read(&self.entered),
+            left: read(&self.left),
+            filtered: filtered.filter(|(_, count)| *count > 0).collect(),
             rejected: read(&self.rejected),
-            abandoned: read(&self.abandoned),
             retried: read(&self.retried),
             saved: read(&self.saved),
+            calls: self.calls.as_ref().map(Histogram::read),
         }
-    }
-
-    /// How many items were filtered for each reason; reasons that never occurred are left out.
-    pub(super) fn filtered_by_reason(&self) -> Vec<(Reason, u64)> {
-        let counts =
-            Reason::ALL.iter().map(|reason| (*reason, self.filtered[*reason as usize].load(Ordering::Relaxed)));
-        counts.filter(|(_, count)| *count > 0).collect()
     }
 }
 
@@ -112,4 +243,8 @@ impl std::ops::Add for Counts {
 
 fn add(counter: &AtomicU64, count: usize) {
     counter.fetch_add(count as u64, Ordering::Relaxed);
+}
+
+fn read(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
 }

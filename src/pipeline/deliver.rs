@@ -4,20 +4,23 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, TrySendError};
+use async_channel::{Receiver, Sender, TrySendError, WeakReceiver};
 
 use super::backoff::Tries;
 use super::buffer::Buffer;
 use super::compute::panicked;
-use super::counters::Counters;
+use super::counters::ComponentCounters;
 use super::life::Life;
 use super::parcel::Parcel;
+use super::recent::{Consequence, RecentFaults};
 use super::running::reject;
+use super::sink_state::SinkState;
 use crate::component::{BatchLimits, Retry, Sink, WriteFault};
 use crate::expr::Filter;
-use crate::model::{Fault, FaultKind, Item, Outcome, Verdict};
+use crate::model::{Fault, FaultKind, Item, Outcome, Text, Verdict};
 use crate::runtime::{self, Clock};
 use crate::store::{Change, Push};
+use crate::telemetry::Histogram;
 
 /// So many different items refused in a row, with none accepted, are no longer the items' fault.
 const REFUSALS_TO_OPEN: usize = 20;
@@ -38,13 +41,15 @@ pub(super) struct SinkInput {
 }
 
 /// The pipeline that an item comes from.
-struct Feeder {
-    /// The sink, as dead letters call it.
-    component: String,
-    counters: Arc<Counters>,
-    life: Life,
+pub(super) struct Feeder {
+    pub(super) pipeline: Text,
+    /// Of the way into the sink; its id is the sink's, as dead letters call it.
+    pub(super) counters: Arc<ComponentCounters>,
+    pub(super) recent: Arc<RecentFaults>,
+    pub(super) clock: Clock,
+    pub(super) life: Life,
     /// Its items have a source that can wait: they are in the sink's buffer already.
-    is_buffer: bool,
+    pub(super) is_buffer: bool,
 }
 
 /// An item for a sink.
@@ -55,20 +60,20 @@ pub(super) struct Delivery {
 
 impl SinkInput {
     pub(super) fn new(
-        component: &str,
+        feeder: Feeder,
         gate: Arc<Option<Filter>>,
         input: Sender<Delivery>,
         buffer: Option<Arc<Buffer>>,
-        counters: Arc<Counters>,
-        life: Life,
-        is_buffer: bool,
     ) -> Self {
-        let feeder = Arc::new(Feeder { component: component.to_owned(), counters, life, is_buffer });
-        Self { feeder, gate, input, buffer }
+        Self { feeder: Arc::new(feeder), gate, input, buffer }
     }
 
     pub(super) fn component(&self) -> &str {
-        &self.feeder.component
+        self.feeder.counters.id()
+    }
+
+    pub(super) fn counters(&self) -> &ComponentCounters {
+        &self.feeder.counters
     }
 
     /// The sink's `when`.
@@ -112,7 +117,9 @@ impl Feeder {
     /// The sink cannot go on until a person has acted.
     fn stop(&self, fault: &Fault) {
         if !self.life.is_stopping() && fault.kind != FaultKind::ClosedPipe {
-            log::error!(component = &*self.component, fault:% = fault; "pipeline stopped");
+            let component = &**self.counters.id();
+            log::error!(component = component, fault:% = fault; "pipeline stopped");
+            self.recent.add(Some(&self.pipeline), component, Consequence::Stopped, fault, self.clock.timestamp());
         }
         self.life.fail(fault.clone());
     }
@@ -120,12 +127,13 @@ impl Feeder {
 
 impl Delivery {
     fn delivered(self) {
-        self.from.counters.delivered(1);
+        self.from.counters.left(1);
         self.parcel.ack.settle(Outcome::Delivered);
     }
 
-    fn reject(self, fault: &Fault, clock: &Clock) {
-        reject(self.parcel, &self.from.component, fault, &self.from.counters, clock);
+    fn reject(self, fault: &Fault) {
+        let Feeder { counters, recent, clock, .. } = &*self.from;
+        reject(self.parcel, counters.id(), fault, counters, recent, clock);
     }
 }
 
@@ -140,6 +148,32 @@ pub(super) struct RunningSink {
     pub(super) buffer: Option<Arc<Buffer>>,
     pub(super) clock: Clock,
     pub(super) life: Life,
+    pub(super) recent: Arc<RecentFaults>,
+    pub(super) record: Arc<SinkRecord>,
+    /// Weak, since what is left in the channel at the end is abandoned by letting go of it.
+    pub(super) input: WeakReceiver<Delivery>,
+}
+
+/// What is recorded of a sink, and outlives it.
+#[derive(Debug, Default)]
+pub(super) struct SinkRecord {
+    pub(super) writes: Histogram,
+    pub(super) state: SinkState,
+}
+
+impl RunningSink {
+    /// Items in its channel.
+    pub(super) fn waiting(&self) -> usize {
+        self.input.upgrade().map_or(0, |input| input.len())
+    }
+
+    /// Nothing that counts as a try, such as a full queue, is left out.
+    fn note_retry(&self, fault: &Fault) {
+        if !matches!(fault.verdict, Verdict::NotBefore(_)) {
+            let component = format!("sink.{}", self.name);
+            self.recent.add(None, &component, Consequence::Retried, fault, self.clock.timestamp());
+        }
+    }
 }
 
 /// Delivers until every pipeline that feeds the sink is done. One of the sink's workers.
@@ -268,6 +302,7 @@ impl Worker<'_> {
                 }
                 Decision::Again(when) => {
                     part.iter().for_each(|delivery| delivery.from.counters.retried(1));
+                    self.sink.note_retry(&fault);
                     if self.sink.life.sleep_until(&self.sink.clock, when).await {
                         parts.push((part, tries));
                     }
@@ -320,7 +355,9 @@ impl Worker<'_> {
     /// One write. A panic is a fault of something in the batch.
     async fn write(&self, part: &[Delivery]) -> Result<(), WriteFault> {
         let items: Vec<Item> = part.iter().map(|delivery| delivery.parcel.item.clone()).collect();
+        let started = self.sink.clock.instant();
         let written = runtime::catch_panic(self.sink.sink.write(&items)).await;
+        self.sink.record.writes.observe(self.sink.clock.instant().saturating_duration_since(started));
         written.unwrap_or_else(|panic| Err(WriteFault::Mixed(panicked(&panic))))
     }
 
@@ -353,6 +390,7 @@ impl Worker<'_> {
     /// Notes that the destination fails as a whole, and answers since when it does.
     fn failing(&mut self, fault: &Fault, now: Instant) -> Instant {
         if self.failing_since.is_none() {
+            self.sink.record.state.fails(self.sink.clock.timestamp());
             log::warn!(sink = &*self.sink.name, fault:% = fault; "sink fails; its items wait");
         }
         self.is_lagging = self.sink.buffer.is_some();
@@ -365,6 +403,7 @@ impl Worker<'_> {
         }
         self.is_lagging = false;
         if self.failing_since.take().is_some() {
+            self.sink.record.state.works();
             log::info!(sink = &*self.sink.name; "sink works again");
         }
         part.into_iter().for_each(Delivery::delivered);
@@ -400,7 +439,7 @@ impl Worker<'_> {
     fn let_go_of_refused(&mut self) {
         self.refused_since = None;
         for (item, fault) in self.refused.drain(..) {
-            item.reject(&fault, &self.sink.clock);
+            item.reject(&fault);
         }
     }
 
@@ -414,6 +453,7 @@ impl Worker<'_> {
             log::error!(sink = &**name, refused = refused.len(), fault:% = fault;
                 "sink refuses everything; its items are kept, and one is tried now and then");
         }
+        let _open = self.sink.record.state.open_breaker(clock.timestamp());
         let opened = clock.instant();
         let mut kept: VecDeque<Delivery> = refused.into_iter().map(|(item, _)| item).collect();
         let mut tries = Tries::default();

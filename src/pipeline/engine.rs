@@ -2,23 +2,25 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 
 use super::budget::Budget;
 use super::buffer::Buffer;
-use super::counters::{Counters, Counts};
-use super::deliver::{Delivery, RunningSink, SinkInput, deliver};
+use super::counters::Counters;
+use super::deliver::{Delivery, Feeder, RunningSink, SinkInput, deliver};
 use super::durable::split;
 use super::life::Life;
 use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::produce::produce;
+use super::recent::{RecentFault, RecentFaults};
 use super::replay::{OpenSource, OpenSources, replay};
 use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger, settle};
 use super::stage::{Stage, work};
+use super::status::{self, MemoryStatus, PipelineHandle, PipelineStatus, SinkHandle, SinkStatus};
 use crate::component::{
     Listeners, Position, Progress, Quiescence, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext,
 };
@@ -43,33 +45,13 @@ pub struct Options {
 /// A running plan.
 pub struct Engine {
     life: Life,
-    pipelines: Vec<Handle>,
+    pipelines: Vec<PipelineHandle>,
+    sinks: Vec<SinkHandle>,
+    budget: Arc<Budget>,
+    recent: Arc<RecentFaults>,
+    store: Store,
+    clock: Clock,
     finished: Receiver<()>,
-}
-
-/// What is left of a pipeline outside its tasks.
-struct Handle {
-    /// How the status calls it.
-    name: Text,
-    pipeline: Text,
-    counters: Arc<Counters>,
-    life: Life,
-    /// Gone once the pipeline has come to its end.
-    running: std::sync::Weak<Running>,
-}
-
-/// How a pipeline is doing.
-#[derive(Clone, Debug)]
-pub struct PipelineStatus {
-    pub name: Text,
-    pub counts: Counts,
-    pub filtered: Vec<(&'static str, u64)>,
-    /// Why it stopped by itself, if it did.
-    pub fault: Option<Fault>,
-    /// Items that wait before each stage.
-    pub waiting: usize,
-    /// Whether it waits for its dead letters to become fewer.
-    pub is_paused: bool,
 }
 
 impl Engine {
@@ -80,8 +62,18 @@ impl Engine {
         let budget = Budget::new(plan.memory, plan.pipelines.len(), options.clock.clone());
         let quiescence = options.once.then(Arc::default);
         let listeners = Listeners::new(options.clock.clone());
-        let tasks = Tasks::default();
-        let mut opening = Opening { plan, store, options, life: &life, quiescence, listeners: &listeners, tasks };
+        let recent = Arc::<RecentFaults>::default();
+        let mut opening = Opening {
+            plan,
+            store,
+            options,
+            life: &life,
+            quiescence,
+            listeners: &listeners,
+            recent: &recent,
+            handles: Vec::new(),
+            tasks: Tasks::default(),
+        };
         let sinks = plan.sinks.iter().map(|sink| opening.sink(sink)).collect::<Result<HashMap<_, _>, _>>()?;
         let mut pipelines = Vec::new();
         for pipeline in &plan.pipelines {
@@ -98,14 +90,15 @@ impl Engine {
         let sources = Arc::<OpenSources>::default();
         let opened: Vec<_> = pipelines.iter().map(|_| sources.open()).collect();
         drop(sinks);
-        let handles = pipelines.iter().map(Opened::handle).collect();
-        let mut tasks = opening.tasks;
+        let Opening { mut tasks, handles: sinks, .. } = opening;
+        let mut handles = Vec::new();
         for (pipeline, source) in pipelines.into_iter().zip(opened) {
-            pipeline.start(&mut tasks, &life, &sources, source);
+            handles.push(pipeline.start(&mut tasks, &life, &sources, source));
         }
         let (done, finished) = async_channel::bounded::<()>(1);
         tasks.supervise(listeners, done);
-        Ok(Self { life, pipelines: handles, finished })
+        let (store, clock) = (store.clone(), options.clock.clone());
+        Ok(Self { life, pipelines: handles, sinks, budget, recent, store, clock, finished })
     }
 
     /// Waits until everything has come to its end: by itself, or after a stop.
@@ -152,23 +145,25 @@ impl Engine {
     }
 
     pub fn status(&self) -> Vec<PipelineStatus> {
-        self.pipelines.iter().map(Handle::status).collect()
+        self.pipelines.iter().map(|handle| handle.status(&self.store, &self.clock)).collect()
     }
-}
 
-impl Handle {
-    fn status(&self) -> PipelineStatus {
-        let filtered = self.counters.filtered_by_reason();
-        let running = self.running.upgrade();
-        let waiting = running.as_ref().map_or(0, |running| running.stages.iter().map(Stage::depth).sum());
-        PipelineStatus {
-            name: self.name.clone(),
-            counts: self.counters.read(),
-            filtered: filtered.into_iter().map(|(reason, count)| (reason.name(), count)).collect(),
-            fault: self.life.fault(),
-            waiting,
-            is_paused: running.is_some_and(|running| running.is_paused.load(Ordering::Relaxed)),
-        }
+    pub fn sinks(&self) -> Vec<SinkStatus> {
+        self.sinks.iter().map(|handle| handle.status(&self.store)).collect()
+    }
+
+    pub fn memory(&self) -> MemoryStatus {
+        status::memory(&self.budget, &self.pipelines)
+    }
+
+    /// The newest faults first.
+    pub fn recent_faults(&self) -> Vec<RecentFault> {
+        self.recent.list()
+    }
+
+    /// Whether it runs dry, or is at its end.
+    pub fn is_stopping(&self) -> bool {
+        self.life.is_stopping()
     }
 }
 
@@ -180,12 +175,14 @@ struct Opening<'a> {
     life: &'a Life,
     quiescence: Option<Arc<Quiescence>>,
     listeners: &'a Listeners,
+    recent: &'a Arc<RecentFaults>,
+    /// Of the sinks.
+    handles: Vec<SinkHandle>,
     tasks: Tasks,
 }
 
-/// A sink's name, as dead letters call it, with its gate and the way into its channel.
+/// A sink's gate, and the way into its channel.
 struct SinkDoor {
-    component: String,
     gate: Arc<Option<Filter>>,
     input: Sender<Delivery>,
     buffer: Option<Arc<Buffer>>,
@@ -207,8 +204,7 @@ fn emptying(buffer: &Buffer) -> PipelinePlan {
 
 /// A pipeline that is open, but does not run yet.
 struct Opened {
-    /// How the status calls it.
-    label: Text,
+    handle: PipelineHandle,
     running: Arc<Running>,
     ends: Receiver<super::ack::Ended>,
     settings: Arc<dyn SourceSettings>,
@@ -242,10 +238,18 @@ impl Opening<'_> {
             buffer: buffer.clone(),
             clock: clock.clone(),
             life: self.life.clone(),
+            recent: self.recent.clone(),
+            record: Arc::default(),
+            input: output.downgrade(),
+        });
+        self.handles.push(SinkHandle {
+            name: plan.name.clone(),
+            room: plan.channel(),
+            record: running.record.clone(),
+            sink: Arc::downgrade(&running),
         });
         self.tasks.sinks.push(OpenedSink { sink: running, output, workers: plan.workers });
-        let component = format!("sink.{}", plan.name);
-        let door = SinkDoor { component, gate: Arc::new(plan.when.clone()), input, buffer };
+        let door = SinkDoor { gate: Arc::new(plan.when.clone()), input, buffer };
         Ok((plan.name.clone(), door))
     }
 
@@ -257,10 +261,15 @@ impl Opening<'_> {
         emptied: Option<&Arc<Buffer>>,
     ) -> Result<Opened, Fault> {
         let clock = &self.options.clock;
-        let Steps { steps, stages, limits } = self.steps(plan)?;
+        let counters = Arc::new(Counters::new(
+            plan.source.id.clone(),
+            plan.steps.iter().map(|step| (step.id.clone(), step.settings.is_network())),
+            plan.sinks.iter().map(|sink| format!("sink.{sink}").into()),
+            clock,
+        ));
+        let Steps { steps, stages, limits } = self.steps(plan, &counters)?;
         let position = self.store.position(&plan.name, &plan.source.id)?;
         let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
-        let counters = Arc::new(Counters::default());
         let life = self.life.part();
         let context = SourceContext {
             pipeline: plan.name.clone(),
@@ -274,7 +283,7 @@ impl Opening<'_> {
             quiescence: self.quiescence.clone(),
         };
         let source = plan.source.settings.open(context.clone())?;
-        let inputs = plan.sinks.iter().map(|name| {
+        let inputs = plan.sinks.iter().zip(&counters.sinks).map(|(name, of_sink)| {
             let door = sinks.get(name).ok_or_else(|| {
                 Fault::stop(
                     FaultKind::Write,
@@ -286,16 +295,17 @@ impl Opening<'_> {
                 None => (door.gate.clone(), door.buffer.clone()),
                 Some(_) => (Arc::default(), None),
             };
-            Ok(SinkInput::new(
-                &door.component,
-                gate,
-                door.input.clone(),
-                buffer,
-                counters.clone(),
-                life.clone(),
-                emptied.is_some(),
-            ))
+            let feeder = Feeder {
+                pipeline: plan.name.clone(),
+                counters: of_sink.clone(),
+                recent: self.recent.clone(),
+                clock: clock.clone(),
+                life: life.clone(),
+                is_buffer: emptied.is_some(),
+            };
+            Ok(SinkInput::new(feeder, gate, door.input.clone(), buffer))
         });
+        let inputs = inputs.collect::<Result<_, Fault>>()?;
         let (settler, ends) = async_channel::unbounded();
         let ledger = Arc::new(Ledger {
             pipeline: plan.name.clone(),
@@ -319,15 +329,24 @@ impl Opening<'_> {
             ledger,
             steps,
             stages,
-            sinks: inputs.collect::<Result<_, Fault>>()?,
+            sinks: inputs,
             budget: budget.for_pipeline(),
-            counters,
+            counters: counters.clone(),
+            recent: self.recent.clone(),
             settler,
             clock: clock.clone(),
             life,
         });
-        let label = plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into());
-        Ok(Opened { label, running, ends, settings: plan.source.settings.clone(), source, context, limits })
+        let handle = PipelineHandle {
+            name: plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into()),
+            pipeline: plan.name.clone(),
+            part: plan.part,
+            counters,
+            life: running.life.clone(),
+            reads: plan.source.settings.queue().map(Text::from),
+            running: Arc::downgrade(&running),
+        };
+        Ok(Opened { handle, running, ends, settings: plan.source.settings.clone(), source, context, limits })
     }
 
     /// What brings items to a pipeline's first step, as its dead letters call it: its source, and all that belongs to a
@@ -339,9 +358,9 @@ impl Opening<'_> {
         parts.map(|part| part.source.id.clone()).chain(queues).collect()
     }
 
-    fn steps(&self, plan: &PipelinePlan) -> Result<Steps, Fault> {
+    fn steps(&self, plan: &PipelinePlan, counters: &Counters) -> Result<Steps, Fault> {
         let Steps { mut steps, mut stages, mut limits } = Steps::default();
-        for (number, step) in plan.steps.iter().enumerate() {
+        for ((number, step), counters) in plan.steps.iter().enumerate().zip(&counters.steps) {
             let context = StepContext {
                 pipeline: plan.name.clone(),
                 id: step.id.clone(),
@@ -357,31 +376,23 @@ impl Opening<'_> {
                 }
             };
             limits += usize::from(step.settings.is_limit());
-            steps.push(Arc::new(RunningStep { id: step.id.clone(), when: step.when.clone(), work }));
+            let (id, when, counters) = (step.id.clone(), step.when.clone(), counters.clone());
+            steps.push(Arc::new(RunningStep { id, when, work, counters }));
         }
         Ok(Steps { steps, stages, limits })
     }
 }
 
 impl Opened {
-    fn handle(&self) -> Handle {
-        Handle {
-            name: self.label.clone(),
-            pipeline: self.running.name.clone(),
-            counters: self.running.counters.clone(),
-            life: self.running.life.clone(),
-            running: Arc::downgrade(&self.running),
-        }
-    }
-
-    fn start(self, tasks: &mut Tasks, life: &Life, sources: &Arc<OpenSources>, open: OpenSource) {
-        let Self { running, ends, settings, source, context, limits, .. } = self;
+    fn start(self, tasks: &mut Tasks, life: &Life, sources: &Arc<OpenSources>, open: OpenSource) -> PipelineHandle {
+        let Self { handle, running, ends, settings, source, context, limits, .. } = self;
         let sources = sources.clone();
         tasks.settlers.push(runtime::spawn(settle(running.ledger.clone(), ends, life.clone())));
         tasks.pipelines.push(runtime::spawn(async move {
             let life = running.life.clone();
             life.unless_over(run(running, settings, source, context, limits, &sources, open)).await;
         }));
+        handle
     }
 }
 

@@ -35,6 +35,13 @@ pub(super) struct Flight {
     number: u64,
 }
 
+impl Flight {
+    /// The component that looks for the mark again.
+    pub(super) fn component(&self) -> &str {
+        &self.key.0
+    }
+}
+
 /// What [`Flights::begin`] found.
 pub(super) enum Begun {
     /// Nothing else with this key is in flight: what the store knows decides.

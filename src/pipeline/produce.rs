@@ -7,6 +7,7 @@ use std::time::Duration;
 use super::ack::Ack;
 use super::backoff::Tries;
 use super::parcel::Parcel;
+use super::recent::Consequence;
 use super::running::Running;
 use crate::component::{Produced, Retry, Source, SourceContext, SourceSettings};
 use crate::model::{Fault, Item, Origin, Verdict};
@@ -51,6 +52,15 @@ pub(super) async fn produce(
                 let now = pipeline.clock.instant();
                 tries.tried(now);
                 let when = tries.next_forever(&AGAIN, now, not_before);
+                pipeline.counters.source.retried(1);
+                let source = pipeline.counters.source.id();
+                pipeline.recent.add(
+                    Some(&pipeline.name),
+                    source,
+                    Consequence::Retried,
+                    &fault,
+                    pipeline.clock.timestamp(),
+                );
                 log::warn!(pipeline = &*pipeline.name, component = &*pipeline.ledger.source_id, fault:% = fault;
                     "source will be asked again");
                 if !pipeline.life.sleep_until(&pipeline.clock, when).await {
@@ -132,7 +142,7 @@ async fn start(pipeline: &Running, produced: Produced, limits: usize) {
     let order = next_order();
     let sequence = pipeline.ledger.ahead.produced(position, lease, told);
     pipeline.ledger.progress.produced();
-    pipeline.counters.produced();
+    pipeline.counters.source.left(1);
     if let Some(quiescence) = &pipeline.ledger.quiescence {
         quiescence.begin(1);
     }

@@ -9,11 +9,12 @@ use super::ack::{Ack, Ended};
 use super::budget::PipelineBudget;
 use super::buffer::Room;
 use super::compute::{compute, lets_in};
-use super::counters::Counters;
+use super::counters::{ComponentCounters, Counters};
 use super::deliver::SinkInput;
 use super::life::Life;
 use super::parcel::Parcel;
 use super::plan::DeadLimits;
+use super::recent::{Consequence, RecentFaults};
 use super::settle::Ledger;
 use super::stage::Stage;
 use crate::component::{Reason, Transform};
@@ -40,6 +41,7 @@ pub(super) struct Running {
     pub(super) sinks: Vec<SinkInput>,
     pub(super) budget: Arc<PipelineBudget>,
     pub(super) counters: Arc<Counters>,
+    pub(super) recent: Arc<RecentFaults>,
     pub(super) settler: Sender<Ended>,
     pub(super) clock: Clock,
     pub(super) life: Life,
@@ -49,6 +51,7 @@ pub(super) struct RunningStep {
     pub(super) id: Text,
     pub(super) when: Option<Filter>,
     pub(super) work: StepWork,
+    pub(super) counters: Arc<ComponentCounters>,
 }
 
 pub(super) enum StepWork {
@@ -58,9 +61,9 @@ pub(super) enum StepWork {
 }
 
 impl Running {
-    /// The item ends on purpose.
-    pub(super) fn filter(&self, ack: Ack, reason: Reason) {
-        self.counters.filtered(reason, 1);
+    /// No sink wants the item: it ends on purpose.
+    fn let_go(&self, ack: Ack) {
+        self.counters.unwanted();
         ack.settle(Outcome::Filtered);
     }
 
@@ -71,13 +74,14 @@ impl Running {
             self.stop(component, fault);
             return;
         }
-        reject(parcel, component, fault, &self.counters, &self.clock);
+        reject(parcel, component, fault, self.counters.of(component), &self.recent, &self.clock);
     }
 
     /// No item can pass until a person has acted.
     pub(super) fn stop(&self, component: &str, fault: &Fault) {
         if !self.life.is_stopping() {
             log::error!(pipeline = &*self.name, component = component, fault:% = fault; "pipeline stopped");
+            self.recent.add(Some(&self.name), component, Consequence::Stopped, fault, self.clock.timestamp());
         }
         self.life.fail(fault.clone());
     }
@@ -119,16 +123,22 @@ impl Running {
 
     /// The item reaches every sink that wants it.
     pub(super) async fn hand_to_sinks(&self, mut parcel: Parcel) {
+        if parcel.item.origin.replayed.is_none() {
+            self.counters.came_through(&self.clock);
+        }
         let mut wanted = Vec::new();
         for sink in &self.sinks {
             match self.lets_in(sink, &parcel).await {
-                Ok(true) => wanted.push(sink),
+                Ok(true) => {
+                    sink.counters().entered();
+                    wanted.push(sink);
+                }
                 Ok(false) => {}
                 Err(fault) => self.give_up(parcel.share(), sink.component(), &fault),
             }
         }
         let Some((last, others)) = wanted.split_last() else {
-            self.filter(parcel.ack, Reason::NoSink);
+            self.let_go(parcel.ack);
             return;
         };
         let mut lagging = Vec::new();
@@ -151,8 +161,11 @@ impl Running {
     /// buffer, so that what it is stays known.
     pub(super) async fn hand_to_sink(&self, parcel: Parcel, sink: &SinkInput) {
         match self.lets_in(sink, &parcel).await {
-            Ok(true) => sink.put_in_channel(parcel).await,
-            Ok(false) => self.filter(parcel.ack, Reason::NoSink),
+            Ok(true) => {
+                sink.counters().entered();
+                sink.put_in_channel(parcel).await;
+            }
+            Ok(false) => self.let_go(parcel.ack),
             Err(fault) => self.give_up(parcel, sink.component(), &fault),
         }
     }
@@ -171,7 +184,7 @@ impl Running {
             match buffer.room(&self.life).await {
                 Ok(Room::Free) => {}
                 Ok(Room::After(items)) => {
-                    self.counters.filtered(Reason::Dropped, 1);
+                    sink.counters().filtered(Reason::Dropped, 1);
                     log::warn!(component = sink.component(); "buffer is full; its oldest item is dropped");
                     changes.push(Change::DropOldest { queue: buffer.plan.queue.clone(), items });
                     buffer.left(items);
@@ -210,9 +223,17 @@ async fn took(sink: &SinkInput, parcel: &mut Parcel) -> bool {
 }
 
 /// The item becomes a dead letter, as it entered the component that gives it up.
-pub(super) fn reject(parcel: Parcel, component: &str, fault: &Fault, counters: &Counters, clock: &Clock) {
+pub(super) fn reject(
+    parcel: Parcel,
+    component: &str,
+    fault: &Fault,
+    counters: &ComponentCounters,
+    recent: &RecentFaults,
+    clock: &Clock,
+) {
     let item = &parcel.item;
     let now = clock.timestamp();
+    recent.add(Some(&item.origin.pipeline), component, Consequence::Rejected, fault, now);
     // Ticks that are like each other are one dead letter.
     let is_tick = item.origin.is_tick && item.id == item.origin.id;
     let id = if is_tick { ItemId::root(&[item.origin.pipeline.as_bytes(), b"tick"]) } else { item.id };

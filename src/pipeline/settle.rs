@@ -212,7 +212,9 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
     for (outcome, Branch { parent, flight, .. }) in branches {
         if let Some(flight) = flight {
             let sharers = ledger.flights.end(&flight, outcome);
-            ledger.counters.filtered(Reason::Duplicate, sharers);
+            if sharers > 0 {
+                ledger.counters.of(flight.component()).filtered(Reason::Duplicate, sharers);
+            }
         }
         parent.settle(outcome);
     }

@@ -12,7 +12,8 @@ use super::budget::ReplyCharge;
 use super::compute::panicked;
 use super::hosts::{Hosts, Job};
 use super::parcel::Parcel;
-use super::running::Running;
+use super::recent::Consequence;
+use super::running::{Running, RunningStep};
 use super::runs::Runs;
 use crate::component::{Fetch, Fetched, Meter, Retry};
 use crate::model::{Fault, FaultKind, Outcome, Text, Verdict};
@@ -338,8 +339,13 @@ impl Stage {
         }
         let reply = ReplyCharge::beside(&parcel.charge);
         let meter = Meter::new(reply.clone());
+        let started = pipeline.clock.instant();
         let fetched = runtime::catch_panic(self.fetch.fetch(&parcel.item, parcel.page.as_ref(), &meter)).await;
         parcel.charge.absorb(reply.take());
+        let was_called = !matches!(&fetched, Ok(Err(Fault { verdict: Verdict::NotBefore(_), .. })));
+        if let Some(calls) = pipeline.steps[self.step].counters.calls.as_ref().filter(|_| was_called) {
+            calls.observe(pipeline.clock.instant().saturating_duration_since(started));
+        }
         match fetched {
             Ok(Ok(fetched)) => {
                 parcel.tries = Tries::default();
@@ -353,13 +359,15 @@ impl Stage {
     /// Decides what comes of a call that failed.
     fn failed(&self, pipeline: &Running, mut parcel: Parcel, fault: Fault) -> Called {
         let now = pipeline.clock.instant();
-        let step = &pipeline.steps[self.step].id;
+        let RunningStep { counters, id: step, .. } = &*pipeline.steps[self.step];
         match fault.verdict {
             Verdict::NotBefore(when) => return Called::Later { parcel, when },
             Verdict::Retry { not_before } | Verdict::RetryItem { not_before } => {
                 parcel.tries.tried(now);
                 if let Some(when) = parcel.tries.next(&self.retry, now, not_before) {
-                    pipeline.counters.retried(1);
+                    counters.retried(1);
+                    let at = pipeline.clock.timestamp();
+                    pipeline.recent.add(Some(&pipeline.name), step, Consequence::Retried, &fault, at);
                     log::debug!(pipeline = &*pipeline.name, component = &**step, trace:% = parcel.item.trace(),
                         tries = parcel.tries.count, fault:% = fault; "item will be tried again");
                     let limit =

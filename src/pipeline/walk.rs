@@ -4,6 +4,7 @@ use std::iter::Enumerate;
 use std::vec::IntoIter;
 
 use super::compute::{compute, lets_in};
+use super::counters::ComponentCounters;
 use super::flights::Begun;
 use super::parcel::Parcel;
 use super::running::{Running, RunningStep, StepWork};
@@ -39,10 +40,12 @@ impl Running {
     /// descends from it.
     pub(super) async fn pass_on_page(&self, parcel: &mut Parcel, page: Page, step: usize) {
         let Page { item, children, first_child, seen, changes, next } = page;
+        let counters = &self.steps[step].counters;
         if first_child == 0 && children.is_empty() && seen == 0 && next.is_none() {
-            self.counters.filtered(Reason::NoMatch, 1);
+            counters.filtered(Reason::NoMatch, 1);
         }
-        self.counters.filtered(Reason::Seen, seen);
+        counters.filtered(Reason::Seen, seen);
+        counters.left(children.len());
         parcel.page = next;
         parcel.charge.set(parcel.size);
         let charge = parcel.charge.also(children.iter().map(|child| child.value.size_in_memory()).sum());
@@ -85,6 +88,7 @@ impl Running {
             self.hand_to_sinks(parcel).await;
             return None;
         };
+        running.counters.entered();
         match compute(&self.clock, running, &parcel.item, apply).await {
             Ok(Applied::Outputs(outputs)) => self.take_outputs(parcel, outputs, step, families),
             Ok(Applied::Stage(stage)) => {
@@ -105,29 +109,36 @@ impl Running {
         step: usize,
         families: &mut Vec<Family>,
     ) -> Option<Onward> {
+        let counters = &self.steps[step].counters;
         match outputs {
             Outputs::Filtered(reason) => {
-                self.filter(parcel.ack, reason);
+                counters.filtered(reason, 1);
+                parcel.ack.settle(Outcome::Filtered);
                 None
             }
             Outputs::One(item) => {
+                counters.left(1);
                 parcel.replace(item);
                 Some((parcel, step + 1))
             }
             Outputs::Marked(item, mark) => {
                 parcel.replace(item);
-                self.leave_mark(parcel, mark).map(|parcel| (parcel, step + 1))
+                let parcel = self.leave_mark(parcel, mark, counters)?;
+                counters.left(1);
+                Some((parcel, step + 1))
             }
             Outputs::Unchanged { saved, mark } => {
-                self.counters.saved(saved);
+                counters.saved(saved);
+                counters.filtered(Reason::Unchanged, 1);
                 let ack = match mark {
                     Some(mark) => parcel.ack.branch(vec![change(mark)], None),
                     None => parcel.ack,
                 };
-                self.filter(ack, Reason::Unchanged);
+                ack.settle(Outcome::Filtered);
                 None
             }
             Outputs::Many(item, values) => {
+                counters.left(values.len());
                 parcel.charge.set(values.iter().map(Value::size_in_memory).sum());
                 parcel.item = item;
                 families.push(Family { parent: parcel, children: values.into_iter().enumerate(), next_step: step + 1 });
@@ -138,7 +149,7 @@ impl Running {
 
     /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles. A
     /// replayed item goes on in any case, and so does one with a mark that filters nothing.
-    fn leave_mark(&self, parcel: Parcel, mark: Mark) -> Option<Parcel> {
+    fn leave_mark(&self, parcel: Parcel, mark: Mark, counters: &ComponentCounters) -> Option<Parcel> {
         let filters = !matches!(mark.kind, MarkKind::Validator(_));
         if parcel.item.origin.replayed.is_some() || !filters {
             return Some(Parcel { ack: parcel.ack.branch(vec![change(mark)], None), ..parcel });
@@ -150,8 +161,8 @@ impl Running {
             Begun::First(flight, ack) => match self.is_known(&mark) {
                 Ok(None) => (flight, ack),
                 Ok(Some(reason)) => {
-                    self.counters.filtered(reason, flights.end(&flight, Outcome::Filtered));
-                    self.filter(ack, reason);
+                    counters.filtered(reason, 1 + flights.end(&flight, Outcome::Filtered));
+                    ack.settle(Outcome::Filtered);
                     return None;
                 }
                 Err(fault) => {
@@ -179,9 +190,12 @@ impl Running {
     }
 }
 
+/// What stands before the id of a step where dead letters speak of the items in its replies.
+pub(super) const ITEMS_OF: &str = "items.";
+
 /// What dead letters call the items that the step `id` found in a reply: they enter the step after it.
 pub(super) fn items_of(id: &str) -> String {
-    format!("items.{id}")
+    format!("{ITEMS_OF}{id}")
 }
 
 /// What became of an item that entered a step.
