@@ -225,3 +225,21 @@ fn every_sample_is_a_config_without_a_mistake_and_so_is_what_explain_makes_of_it
         assert_eq!((code, err.as_str()), (0, ""), "the sample of `{}`, explained:\n{expanded}", kind.name);
     }
 }
+
+#[test]
+fn a_new_config_can_be_used_as_it_stands() {
+    let names: Vec<&str> = describe_kinds().iter().map(|kind| kind.noun()).collect();
+    for arguments in names.iter().map(|name| vec!["new", name]).chain([vec!["new"]]) {
+        let (config, stderr, code) = run(&[], &arguments, &[]);
+        assert_eq!((stderr.as_str(), code), ("", 0), "{arguments:?}");
+        let (_, stderr, code) = run(&[("gatherd.toml", &config)], &["check", "--unset-ok", "gatherd.toml"], &[]);
+        assert_eq!(code, 0, "{arguments:?}: {stderr}\n{config}");
+    }
+    let (config, ..) = run(&[], &["new", "get"], &[]);
+    assert!(config.contains("#     # how many redirects are followed"), "{config}");
+    let (_, stderr, code) = run(&[], &["new", "gett"], &[]);
+    assert_eq!(
+        (stderr.as_str(), code),
+        ("gatherd: there is no source, step, sink or section `gett`; did you mean `get`?\n", 2)
+    );
+}

@@ -129,13 +129,8 @@ fn read_id(section: &mut Section<'_>) -> Option<String> {
 }
 
 fn check_workers(section: &mut Section<'_>, workers: usize) {
-    const MOST: usize = 10_000;
-    if workers == 0 {
-        section.broken(Rule::TooSmall, "workers", "without workers nothing gets done", "write at least 1");
-    } else if workers > MOST {
-        let message = format!("{workers} workers would take more memory than they are worth");
-        section.broken(Rule::NumberOutOfRange, "workers", message, format!("write at most {MOST}"));
-    }
+    section.at_least(workers, 1, "without workers nothing gets done");
+    section.at_most(workers, 10_000, format!("{workers} workers would take more memory than they are worth"));
 }
 
 fn read_retry(section: &mut Section<'_>, default: Retry) -> Retry {
@@ -143,7 +138,7 @@ fn read_retry(section: &mut Section<'_>, default: Retry) -> Retry {
     let retry = section.group("retry", about, |section| {
         section.shorthand("tries");
         let retry = Retry {
-            tries: section.or("tries", default.tries, "how many tries an item gets in all"),
+            tries: read_tries(section, default.tries),
             within: section.or("within", default.within, "it is given up this long after the first try"),
             base: section.or(
                 "base",
@@ -153,9 +148,6 @@ fn read_retry(section: &mut Section<'_>, default: Retry) -> Retry {
             cap: section.or("cap", default.cap, "the longest wait before any try"),
             ..default
         };
-        if retry.tries == 0 {
-            section.broken(Rule::TooSmall, "tries", "without a try nothing gets done", "write at least 1");
-        }
         if retry.cap < retry.base {
             let message = "`cap`, the longest wait, is shorter than `base`, the first one";
             let key = if section.has("cap") { "cap" } else { "base" };
@@ -166,17 +158,21 @@ fn read_retry(section: &mut Section<'_>, default: Retry) -> Retry {
     retry.unwrap_or(default)
 }
 
+fn read_tries(section: &mut Section<'_>, default: u32) -> u32 {
+    let tries = section.or("tries", default, "how many tries an item gets in all");
+    section.at_least(tries, 1, "without a try nothing gets done");
+    tries
+}
+
 fn read_batch(section: &mut Section<'_>, default: BatchLimits) -> BatchLimits {
     let about = "a batch is written as soon as it reaches one of these limits";
     let batch = section.group("batch", about, |section| {
         section.shorthand("items");
         let items = section.or("items", default.items, "how many items");
+        section.at_least(items, 1, "a batch of no items is never written");
         let bytes = section.or("bytes", default.bytes, "how large they are together");
         let age = if items > 1 && default.age.is_zero() { BatchLimits::AGE } else { default.age };
         let age = section.or("age", age, "how long the first of them has waited");
-        if items == 0 {
-            section.broken(Rule::TooSmall, "items", "a batch of no items is never written", "write at least 1");
-        }
         if bytes == Size(0) {
             let message = "a batch of no bytes is never written";
             section.broken(Rule::TooSmall, "bytes", message, "write a size such as \"1MiB\"");

@@ -3,6 +3,7 @@
 use super::{common, pipeline, service, sink};
 use crate::component::Kind;
 use crate::http::ClientSettings;
+use crate::queues::QueueSettings;
 use crate::settings::{Read, Record, Section, describe};
 
 /// What a component can be.
@@ -19,7 +20,7 @@ pub const ROLES: [RoleDescription; 4] = [
     RoleDescription { name: SECTION, heading: "Sections that pipelines share:" },
 ];
 
-const SECTION: &str = "section";
+pub(super) const SECTION: &str = "section";
 
 /// A source, step or sink.
 pub struct KindDescription {
@@ -36,6 +37,13 @@ pub struct KindDescription {
     pub beside: Vec<Record>,
 }
 
+impl KindDescription {
+    /// The noun of a section: `http` of `[http.NAME]`. Of a component, its name.
+    pub fn noun(&self) -> &'static str {
+        self.name.trim_start_matches('[').split(['.', ']']).next().unwrap_or(self.name)
+    }
+}
+
 /// Every kind, role by role.
 pub fn describe_kinds() -> Vec<KindDescription> {
     let sources = crate::sources::KINDS
@@ -50,7 +58,7 @@ pub fn describe_kinds() -> Vec<KindDescription> {
     sources.chain(steps).chain(sinks).chain(sections()).collect()
 }
 
-fn sections() -> [KindDescription; 2] {
+fn sections() -> [KindDescription; 3] {
     let section = |name, summary, sample, settings| KindDescription {
         role: SECTION,
         name,
@@ -61,6 +69,7 @@ fn sections() -> [KindDescription; 2] {
         beside: Vec::new(),
     };
     let client = describe(ClientSettings::read).records;
+    let queue = describe(QueueSettings::read).records;
     let process = describe(service::read).records;
     [
         section(
@@ -68,6 +77,12 @@ fn sections() -> [KindDescription; 2] {
             "A client: what requests to one API have in common. Steps and sinks name it in `via`.",
             CLIENT,
             client,
+        ),
+        section(
+            "[queue.NAME]",
+            "A queue on disk between pipelines: one names it in `to`, another in `from = { queue = \"NAME\" }`.",
+            QUEUE,
+            queue,
         ),
         section("[service]", "What belongs to the process.", SERVICE, process),
     ]
@@ -82,6 +97,24 @@ rate = "10/s"
 [pipeline.orders]
 from  = { every = "5m" }
 steps = [{ get = { via = "acme", url = "/orders" } }]
+"#;
+
+const QUEUE: &str = r#"
+[queue.pages]
+key = { of = ".url", keep = "30d" }
+
+[pipeline.find]
+from  = { every = "1h" }
+steps = [
+  { get = "https://www.example/" },
+  { links = { same_host = true } },
+  { map = "{url: .}" },
+]
+to    = ["pages"]
+
+[pipeline.fetch]
+from  = { queue = "pages" }
+steps = [{ get = "{.url}" }]
 "#;
 
 const SERVICE: &str = r#"

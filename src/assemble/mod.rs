@@ -5,6 +5,7 @@ mod component;
 mod description;
 mod kinds;
 mod pipeline;
+mod schema;
 mod service;
 mod sink;
 
@@ -13,6 +14,7 @@ use std::path::PathBuf;
 
 pub use description::{ComponentDescription, Description, PipelineDescription};
 pub use kinds::{KindDescription, ROLES, RoleDescription, describe_kinds};
+pub use schema::schema;
 pub use service::Service;
 pub use sink::QUEUE;
 

@@ -27,10 +27,10 @@ const STATE: &str = "the folder of what must outlive the process; `--state` goes
                      $STATE_DIRECTORY, else ./gatherd-state";
 const MEMORY: &str = "how much memory the items in flight may take; when it is full, sources wait";
 
+const NEVER_BEGINS: &str = "a pipeline that may have no dead letter never begins";
+
 /// Below this there is no room for a single reply of the usual size.
 const LEAST_MEMORY: Size = Size::mib(16);
-
-const MOST_THREADS: usize = 256;
 
 pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
     let service = Service {
@@ -38,7 +38,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         memory: section.or("memory", Size::mib(256), MEMORY),
         drain: section.or("drain", Duration::from_secs(30), "how long a stop waits for items in flight"),
         dead_letters: read_dead_letters(section),
-        threads: section.or("threads", 1, "how many threads run the tasks"),
+        threads: read_threads(section),
         allow: read_allow(section),
     };
     // Read once before all else, since `${secret:NAME}` needs it.
@@ -48,11 +48,14 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         let message = format!("{} leaves no room for a reply", service.memory);
         section.broken(Rule::TooSmall, "memory", message, format!("write at least \"{LEAST_MEMORY}\""));
     }
-    if service.threads == 0 || service.threads > MOST_THREADS {
-        let message = format!("{} threads cannot run the tasks", service.threads);
-        section.broken(Rule::NumberOutOfRange, "threads", message, format!("write a number from 1 to {MOST_THREADS}"));
-    }
     Some(service)
+}
+
+fn read_threads(section: &mut Section<'_>) -> usize {
+    let threads = section.or("threads", 1, "how many threads run the tasks");
+    section.at_least(threads, 1, "without threads no task runs");
+    section.at_most(threads, 256, format!("{threads} threads would only stand in each other's way"));
+    threads
 }
 
 fn read_dead_letters(section: &mut Section<'_>) -> DeadLimits {
@@ -61,14 +64,10 @@ fn read_dead_letters(section: &mut Section<'_>) -> DeadLimits {
     let limits = section.group("dead_letters", about, |section| {
         section.shorthand("items");
         let items = section.or("items", default.items, "how many");
+        section.at_least(items, 1, NEVER_BEGINS);
         let bytes = section.or("bytes", default.bytes, "how much they take on disk");
-        if items == 0 {
-            let message = "a pipeline that may have no dead letter never begins";
-            section.broken(Rule::TooSmall, "items", message, "write at least 1");
-        }
         if bytes == Size(0) {
-            let message = "a pipeline that may have no dead letter never begins";
-            section.broken(Rule::TooSmall, "bytes", message, "write a size such as \"1GiB\"");
+            section.broken(Rule::TooSmall, "bytes", NEVER_BEGINS, "write a size such as \"1GiB\"");
         }
         Some(DeadLimits { items, bytes })
     });

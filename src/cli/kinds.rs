@@ -21,12 +21,10 @@ pub(super) fn kinds(arguments: &KindsArguments) -> ExitCode {
     let written = match &arguments.name {
         None => write_list(&mut text, &kinds),
         Some(name) => {
-            let named: Vec<&KindDescription> = kinds.iter().filter(|kind| is_called(kind, name)).collect();
-            if named.is_empty() {
-                let way_out = way_out(name, kinds.iter().map(|kind| kind.name));
-                output::fail(&format!("there is no source, step, sink or section `{name}`; {way_out}"));
-                return ExitCode::from(EXIT_USAGE);
-            }
+            let named = match named(&kinds, name) {
+                Ok(named) => named,
+                Err(failed) => return failed,
+            };
             named.iter().enumerate().try_for_each(|(index, kind)| {
                 if index > 0 {
                     writeln!(text)?;
@@ -39,9 +37,21 @@ pub(super) fn kinds(arguments: &KindsArguments) -> ExitCode {
     output::print(&text)
 }
 
+/// The kinds that an author calls so: the source `queue` has the name of a section, and `http` is a sink too. Says
+/// what there is if there is none.
+pub(super) fn named<'k>(kinds: &'k [KindDescription], name: &str) -> Result<Vec<&'k KindDescription>, ExitCode> {
+    let named: Vec<&KindDescription> = kinds.iter().filter(|kind| is_called(kind, name)).collect();
+    if named.is_empty() {
+        let way_out = way_out(name, kinds.iter().map(|kind| kind.name));
+        output::fail(&format!("there is no source, step, sink or section `{name}`; {way_out}"));
+        return Err(ExitCode::from(EXIT_USAGE));
+    }
+    Ok(named)
+}
+
 /// A section is found by its noun too: `http` for `[http.NAME]`.
 fn is_called(kind: &KindDescription, name: &str) -> bool {
-    kind.name == name || kind.name.strip_prefix('[').is_some_and(|rest| rest.split(['.', ']']).next() == Some(name))
+    kind.name == name || kind.noun() == name
 }
 
 fn write_list(out: &mut Vec<u8>, kinds: &[KindDescription]) -> io::Result<()> {

@@ -6,9 +6,11 @@ mod demo;
 mod explain;
 mod kinds;
 mod mistakes;
+mod new;
 mod output;
 mod progress;
 mod run;
+mod schema;
 mod store;
 
 use std::path::PathBuf;
@@ -54,6 +56,10 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show the sources, steps and sinks, or one of them with its settings and a sample.
     Kinds(kinds::KindsArguments),
+    /// Print a commented config to start from.
+    New(new::NewArguments),
+    /// Print the JSON Schema of the config, for editors that complete and check TOML.
+    Schema,
     /// Look at the items that were given up.
     Dead(dead::DeadArguments),
     /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
@@ -84,6 +90,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),
+        Command::New(arguments) => new::new(&arguments),
+        Command::Schema => schema::schema(),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Store(arguments) => store::store(arguments),
     }

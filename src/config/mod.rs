@@ -5,7 +5,7 @@ mod nouns;
 
 use std::path::PathBuf;
 
-pub use nouns::is_name;
+pub use nouns::{NOUNS, PIPELINE_KEYS, is_name};
 
 use crate::expr::Vars;
 use crate::settings::{Data, Fill, Node, Place, Reading, Table, parse};

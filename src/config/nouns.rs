@@ -9,8 +9,11 @@ use crate::expr::Vars;
 use crate::model::{Text, Value};
 use crate::settings::{Data, Entry, Mistakes, Node, Place, Reading, Rule, Section, Table, Unread, way_out};
 
-const NOUNS: [&str; 5] = ["pipeline", "sink", "http", "queue", "service"];
-const PIPELINE_KEYS: [&str; 4] = ["from", "steps", "to", "vars"];
+/// The sections of a config.
+pub const NOUNS: [&str; 5] = ["pipeline", "sink", "http", "queue", "service"];
+
+/// What a pipeline is made of.
+pub const PIPELINE_KEYS: [&str; 4] = ["from", "steps", "to", "vars"];
 
 /// Merges the documents and takes out the nouns.
 pub(super) fn read(documents: &[Table], reading: &mut Reading) -> Config {

@@ -5,6 +5,7 @@
 //! calls, so nothing is declared twice. Reading goes on after a mistake, so that one run finds all of them.
 
 mod fill;
+mod form;
 mod mistake;
 mod parse;
 mod place;
@@ -21,12 +22,13 @@ mod tree;
 mod types;
 
 pub use fill::Fill;
+pub use form::Form;
 pub use mistake::{Breaks, Mistake, Mistakes, Severity};
 pub use parse::parse;
 pub use place::{Place, SourceFile};
 pub use read::{Read, Unread, describe, read_text};
 pub use reading::Reading;
-pub use record::{Inner, Presence, Record, expanded};
+pub use record::{ANY_KEY, Inner, Presence, Record, expanded};
 pub use rule::Rule;
 pub use section::Section;
 pub use setting::{Given, Setting, Wrong};

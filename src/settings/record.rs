@@ -1,6 +1,9 @@
 //! What the readers asked for: the settings of a table, as its reader knows them.
 
-use super::Shown;
+use super::{Form, Shown};
+
+/// The key of a record that stands for whatever keys the author chooses.
+pub const ANY_KEY: &str = "NAME";
 
 /// One setting, as the call that read it declares it.
 #[derive(Clone, Debug, PartialEq)]
@@ -8,6 +11,9 @@ pub struct Record {
     pub key: String,
     /// What an author may write.
     pub expects: String,
+    pub form: Form,
+    /// The setting of the table within that may stand in place of the table.
+    pub short: Option<&'static str>,
     pub about: &'static str,
     pub presence: Presence,
     /// As it is written in the config, in TOML on one line; secrets are masked. Nothing if it was left out.

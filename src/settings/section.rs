@@ -8,11 +8,11 @@ use std::panic::Location;
 
 use super::fill::{Piece, pieces};
 use super::mistake::{Breaks, Severity};
-use super::record::{Inner, Presence, Record};
+use super::record::{ANY_KEY, Inner, Presence, Record};
 use super::setting::{Given, Setting, Wrong};
 use super::suggestion;
 use super::tree::{Data, Node, Table, text_to_toml};
-use super::{Place, Reading, Rule};
+use super::{Form, Place, Reading, Rule};
 use crate::expr::Vars;
 
 /// One table of a config, read setting by setting. A key that no call has asked for is a mistake.
@@ -118,12 +118,12 @@ impl<'a> Section<'a> {
     /// For a reader that asks for nothing else.
     pub fn entries<T: Setting>(&mut self, about: &'static str) -> Vec<(String, T)> {
         if self.reading.is_describing() {
-            self.records.push(record("NAME", T::expects(), about, Presence::Optional));
+            self.records.push(record(ANY_KEY, T::expects(), T::form(), about, Presence::Optional));
         }
         let Some(table) = self.own_table() else { return Vec::new() };
         let mut entries = Vec::new();
         for (key, entry) in table.iter() {
-            let mut record = record(key, T::expects(), about, Presence::Optional);
+            let mut record = record(key, T::expects(), T::form(), about, Presence::Optional);
             record.given = Some(T::show_given(&entry.node));
             self.records.push(record);
             entries.extend(self.read_node(key, &entry.node).map(|value| (key.to_owned(), value)));
@@ -181,7 +181,8 @@ impl<'a> Section<'a> {
         noun: &str,
         names: &BTreeSet<String>,
     ) -> Option<String> {
-        let node = self.find(key, format!("the name of a `[{section}.NAME]`"), about, Presence::Optional)?;
+        let expects = format!("the name of a `[{section}.NAME]`");
+        let node = self.find(key, expects, Form::Text, about, Presence::Optional)?;
         let name: String = self.read_node(key, node)?;
         if !names.contains(&name) {
             let way_out = if names.is_empty() {
@@ -221,6 +222,28 @@ impl<'a> Section<'a> {
         let node = self.node(key);
         let place = node.map(|node| node.place_in_text(span)).or_else(|| self.place.clone());
         self.add_mistake(node, place, &message.into(), way_out.into());
+    }
+
+    /// The whole number `found`, which was asked for last, must be at least `least`.
+    pub fn at_least<N: Copy + TryInto<i128>>(&mut self, found: N, least: i128, message: impl Into<String>) {
+        if let Form::Integer { least: bound, .. } = &mut self.last_record().form {
+            *bound = least;
+        }
+        if found.try_into().is_ok_and(|found| found < least) {
+            let key = self.last_record().key.clone();
+            self.broken(Rule::TooSmall, &key, message, format!("write at least {least}"));
+        }
+    }
+
+    /// The whole number `found`, which was asked for last, must be at most `most`.
+    pub fn at_most<N: Copy + TryInto<i128>>(&mut self, found: N, most: i128, message: impl Into<String>) {
+        if let Form::Integer { most: bound, .. } = &mut self.last_record().form {
+            *bound = most;
+        }
+        if found.try_into().is_ok_and(|found| found > most) {
+            let key = self.last_record().key.clone();
+            self.broken(Rule::NumberOutOfRange, &key, message, format!("write at most {most}"));
+        }
     }
 
     /// Reports that the value of `key` breaks a rule of the language.
@@ -285,6 +308,7 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         expects: String,
+        form: Form,
         about: &'static str,
         presence: Presence,
     ) -> Option<&'a Node> {
@@ -296,7 +320,7 @@ impl<'a> Section<'a> {
             let way_out = format!("add `{key} = …`, {expects}");
             self.reading.mistakes.report(Rule::MissingKey, self.place.clone(), message, way_out);
         }
-        let mut record = record(key, expects, about, presence);
+        let mut record = record(key, expects, form, about, presence);
         record.given = found.map(Node::to_toml);
         self.records.push(record);
         found
@@ -304,7 +328,7 @@ impl<'a> Section<'a> {
 
     fn read<T: Setting>(&mut self, key: &'static str, about: &'static str, presence: Presence) -> Option<T> {
         let is_required = presence == Presence::Required;
-        match self.find(key, T::expects(), about, presence) {
+        match self.find(key, T::expects(), T::form(), about, presence) {
             Some(node) => {
                 self.last_record().given = Some(T::show_given(node));
                 self.read_node(key, node)
@@ -335,7 +359,8 @@ impl<'a> Section<'a> {
         let names: Vec<&str> = words.iter().map(|(word, _)| *word).collect();
         let quoted: Vec<String> = names.iter().map(|name| text_to_toml(name)).collect();
         let expects = quoted.join(" | ");
-        let node = self.find(key, expects, about, presence)?;
+        let form = Form::Words(names.iter().map(|name| (*name).to_owned()).collect());
+        let node = self.find(key, expects, form, about, presence)?;
         let Data::Text(_) = node.data else {
             self.report(key, node, &format!("one of {}", suggestion::list(&names)), Wrong::Type);
             return None;
@@ -370,8 +395,9 @@ impl<'a> Section<'a> {
     }
 }
 
-fn record(key: &str, expects: String, about: &'static str, presence: Presence) -> Record {
-    Record { key: key.to_owned(), expects, about, presence, given: None, is_beside: false, inner: Inner::None }
+fn record(key: &str, expects: String, form: Form, about: &'static str, presence: Presence) -> Record {
+    let (key, short, given, is_beside, inner) = (key.to_owned(), None, None, false, Inner::None);
+    Record { key, expects, form, short, about, presence, given, is_beside, inner }
 }
 
 fn has_unset(reading: &Reading, text: &str) -> bool {

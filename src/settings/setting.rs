@@ -4,13 +4,16 @@ use std::str::FromStr;
 
 use super::fill::{Piece, pieces};
 use super::tree::{Data, Node};
-use super::{Reading, Rule};
+use super::{Form, Reading, Rule};
 use crate::expr::{SyntaxError, Vars};
 
 /// A type that a setting can have.
 pub trait Setting: Sized {
     /// What an author may write, for messages and `gatherd kinds`: `a duration such as "90s"`.
     fn expects() -> String;
+
+    /// What it looks like.
+    fn form() -> Form;
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong>;
 

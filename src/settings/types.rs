@@ -4,16 +4,20 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use super::Rule;
 use super::fill::{Piece, pieces};
 use super::setting::{Given, Setting, Wrong};
 use super::tree::{Data, Node, key_to_toml, text_to_toml};
+use super::{Form, Rule};
 use crate::expr::{Filter, Vars};
 use crate::model::{Number, Rate, Size, Text, Value, parse_duration, show_duration};
 
 impl Setting for bool {
     fn expects() -> String {
         "`true` or `false`".to_owned()
+    }
+
+    fn form() -> Form {
+        Form::Boolean
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -37,6 +41,10 @@ macro_rules! integers {
         impl Setting for $integer {
             fn expects() -> String {
                 $expects.to_owned()
+            }
+
+            fn form() -> Form {
+                Form::Integer { least: Self::MIN as i128, most: Self::MAX as i128 }
             }
 
             fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -79,6 +87,10 @@ impl Setting for f64 {
         "a number such as 0.5".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Number
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         match given.node.data {
             Data::Float(value) if value.is_finite() => Ok(value),
@@ -105,6 +117,10 @@ impl Setting for String {
         "a text".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Text
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         given.text()
     }
@@ -121,6 +137,10 @@ impl Setting for String {
 impl Setting for Text {
     fn expects() -> String {
         String::expects()
+    }
+
+    fn form() -> Form {
+        Form::Text
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -141,6 +161,10 @@ impl Setting for PathBuf {
         "a path".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Text
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         Ok(given.text()?.into())
     }
@@ -157,6 +181,10 @@ impl Setting for PathBuf {
 impl Setting for Duration {
     fn expects() -> String {
         "a duration such as \"90s\"".to_owned()
+    }
+
+    fn form() -> Form {
+        Form::Duration
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -181,6 +209,10 @@ impl Setting for Size {
         "a size such as \"16MiB\"".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Size
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         match given.node.data {
             Data::Integer(bytes) => u64::try_from(bytes).map(Size).map_err(|_| out_of_range(bytes, u64::MIN, u64::MAX)),
@@ -202,6 +234,10 @@ impl Setting for Rate {
         "a rate such as \"10/s\"".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Rate
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         given.parse_text(Rule::BadRate, Rate::from_str)
     }
@@ -218,6 +254,10 @@ impl Setting for Rate {
 impl Setting for Filter {
     fn expects() -> String {
         "a jq filter such as \".id\"".to_owned()
+    }
+
+    fn form() -> Form {
+        Form::Filter
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -248,6 +288,10 @@ impl Setting for Filter {
 impl Setting for Value {
     fn expects() -> String {
         "any value".to_owned()
+    }
+
+    fn form() -> Form {
+        Form::Any
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
@@ -311,6 +355,10 @@ impl Setting for Secret {
         "a secret such as \"${secret:NAME}\"".to_owned()
     }
 
+    fn form() -> Form {
+        Form::Text
+    }
+
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
         given.text().map(Secret)
     }
@@ -332,6 +380,10 @@ impl Setting for Secret {
 impl<T: Setting> Setting for Vec<T> {
     fn expects() -> String {
         format!("a list, each element {}", T::expects())
+    }
+
+    fn form() -> Form {
+        Form::List(Box::new(T::form()))
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {

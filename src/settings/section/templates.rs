@@ -2,11 +2,11 @@
 
 use super::{Presence, Section};
 use crate::expr::{Encoding, Template};
-use crate::settings::Rule;
 use crate::settings::fill::{Name, name};
 use crate::settings::record::Inner;
 use crate::settings::setting::Wrong;
 use crate::settings::tree::{Data, Node, Table, key_to_toml, text_to_toml};
+use crate::settings::{Form, Rule};
 
 impl Section<'_> {
     /// A template that must be there.
@@ -27,7 +27,8 @@ impl Section<'_> {
     /// A table of templates under free keys, such as `headers`, in the order in which they are written.
     pub fn templates(&mut self, key: &'static str, encoding: Encoding, about: &'static str) -> Vec<(String, Template)> {
         let expects = format!("a table, each value {}", expects_template(encoding));
-        let found = self.find(key, expects.clone(), about, Presence::Optional);
+        let form = Form::Map(Box::new(Form::Text));
+        let found = self.find(key, expects.clone(), form, about, Presence::Optional);
         self.last_record().inner = Inner::Free;
         let Some(node) = found else { return Vec::new() };
         let Data::Table(table) = &node.data else {
@@ -50,7 +51,7 @@ impl Section<'_> {
         presence: Presence,
     ) -> Option<Template> {
         let is_required = presence == Presence::Required;
-        match self.find(key, expects_template(encoding), about, presence) {
+        match self.find(key, expects_template(encoding), Form::Text, about, presence) {
             Some(node) => self.compile(key, node, encoding),
             None if is_required && self.reading.is_describing() => {
                 Template::compile("x", encoding, self.vars, &mut |name| Ok(name.to_owned())).ok()
