@@ -35,6 +35,17 @@ pub struct Section<'a> {
     records: Vec<Record>,
 }
 
+/// A kind of section that a setting can name.
+struct NamedSection {
+    section: &'static str,
+    noun: &'static str,
+    /// The rule that a name breaks which no section has.
+    unknown: Rule,
+}
+
+const CLIENT: NamedSection = NamedSection { section: "http", noun: "client", unknown: Rule::UnknownClient };
+const QUEUE: NamedSection = NamedSection { section: "queue", noun: "queue", unknown: Rule::UnknownQueue };
+
 /// What is written in a section.
 #[derive(Clone, Copy)]
 pub(super) enum Content<'a> {
@@ -160,14 +171,15 @@ impl<'a> Section<'a> {
 
     /// The name of a `[http.NAME]`; reported if there is none of that name, and answered all the same.
     pub fn client(&mut self, key: &'static str, about: &'static str) -> Option<String> {
-        let name = self.name(key, about, "http", Rule::UnknownClient, "client", &self.reading.clients)?;
+        let name = self.name(key, about, Presence::Optional, &CLIENT, &self.reading.clients)?;
         self.reading.use_client(&name);
         Some(name)
     }
 
-    /// The name of a `[queue.NAME]`; reported if there is none of that name, and answered all the same.
+    /// The name of a `[queue.NAME]`, which must be there; reported if there is no queue of that name, and answered all
+    /// the same.
     pub fn queue(&mut self, key: &'static str, about: &'static str) -> Option<String> {
-        let name = self.name(key, about, "queue", Rule::UnknownQueue, "queue", &self.reading.queues)?;
+        let name = self.name(key, about, Presence::Required, &QUEUE, &self.reading.queues)?;
         self.reading.use_queue(&name);
         Some(name)
     }
@@ -176,13 +188,13 @@ impl<'a> Section<'a> {
         &mut self,
         key: &'static str,
         about: &'static str,
-        section: &str,
-        rule: Rule,
-        noun: &str,
+        presence: Presence,
+        named: &NamedSection,
         names: &BTreeSet<String>,
     ) -> Option<String> {
+        let NamedSection { section, noun, unknown } = named;
         let expects = format!("the name of a `[{section}.NAME]`");
-        let node = self.find(key, expects, Form::Text, about, Presence::Optional)?;
+        let node = self.find(key, expects, Form::Text, about, presence)?;
         let name: String = self.read_node(key, node)?;
         if !names.contains(&name) {
             let way_out = if names.is_empty() {
@@ -191,7 +203,7 @@ impl<'a> Section<'a> {
                 suggestion::way_out(&name, names.iter().map(String::as_str))
             };
             let message = self.reading.fill.mask(&format!("there is no {noun} `{name}`"));
-            self.reading.mistakes.report(rule, node.place.clone(), message, self.reading.fill.mask(&way_out));
+            self.reading.mistakes.report(*unknown, node.place.clone(), message, self.reading.fill.mask(&way_out));
         }
         Some(name)
     }
