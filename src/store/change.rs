@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{DeadLetter, Lease, Push, Replay, Validator};
+use super::{CursorChange, CursorKey, DeadLetter, Lease, Push, Replay, Validator};
 use crate::model::{Text, Value};
 
 /// SHA-256 of a value.
@@ -13,6 +13,12 @@ pub type Digest = [u8; 32];
 pub enum Change {
     /// How far a source has come.
     Position { pipeline: Text, component: Text, position: Value },
+    /// A source begins anew.
+    ResetPosition { pipeline: Text, component: Text },
+    /// What a page of a run leaves behind.
+    Cursor(Box<CursorChange>),
+    /// A cursor as a person wants it, or none: all that is known beside it is forgotten.
+    ResetCursor { key: CursorKey, value: Option<Value> },
     /// A key that `new` has seen; forgotten at `until`, if ever.
     Seen { pipeline: Text, component: Text, key: Text, until: Option<Timestamp> },
     /// What `changed` saw last under a key.

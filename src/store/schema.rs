@@ -92,6 +92,33 @@ const MIGRATIONS: [&str; VERSION as usize] = [
         PRIMARY KEY (pipeline, component, request)
     ) STRICT, WITHOUT ROWID;
     CREATE INDEX validator_until ON validator (until);
+
+    -- How far a component has come in a remote's data, by partition; written by turns, as positions are.
+    CREATE TABLE cursor_even (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, partition TEXT NOT NULL,
+        turn INTEGER NOT NULL, cursor TEXT NOT NULL,
+        PRIMARY KEY (pipeline, component, partition)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE cursor_odd (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, partition TEXT NOT NULL,
+        turn INTEGER NOT NULL, cursor TEXT NOT NULL,
+        PRIMARY KEY (pipeline, component, partition)
+    ) STRICT, WITHOUT ROWID;
+
+    -- A run that has not come to its end: where it goes on.
+    CREATE TABLE run (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, partition TEXT NOT NULL,
+        state TEXT NOT NULL,
+        PRIMARY KEY (pipeline, component, partition)
+    ) STRICT, WITHOUT ROWID;
+
+    -- Items that have settled and may come again: their place in the order of the cursor's values, and a SHA-256 of
+    -- their key and value of the cursor.
+    CREATE TABLE settled (
+        crc INTEGER NOT NULL, pipeline TEXT NOT NULL, component TEXT NOT NULL, partition TEXT NOT NULL,
+        rank ANY NOT NULL, item BLOB NOT NULL,
+        PRIMARY KEY (pipeline, component, partition, rank, item)
+    ) STRICT, WITHOUT ROWID;
 ",
 ];
 
@@ -130,6 +157,14 @@ pub(super) const VALIDATOR: Table = Table {
     ..OF_COMPONENTS
 };
 
+pub(super) const CURSORS: [Table; 2] = [
+    Table { name: "cursor_even", put: "REPLACE INTO cursor_even VALUES (?, ?, ?, ?, ?, ?)", ..OF_COMPONENTS },
+    Table { name: "cursor_odd", put: "REPLACE INTO cursor_odd VALUES (?, ?, ?, ?, ?, ?)", ..OF_COMPONENTS },
+];
+pub(super) const RUN: Table = Table { name: "run", put: "REPLACE INTO run VALUES (?, ?, ?, ?, ?)", ..OF_COMPONENTS };
+pub(super) const SETTLED: Table =
+    Table { name: "settled", put: "REPLACE INTO settled VALUES (?, ?, ?, ?, ?, ?)", ..OF_COMPONENTS };
+
 const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
 /// Every table that holds what the store was given: looked for at each start, and rescued from a damaged store.
@@ -145,6 +180,10 @@ pub(super) const TABLES: &[&Table] = &[
     &PROGRESS,
     &CLIENT_STATE,
     &VALIDATOR,
+    &CURSORS[0],
+    &CURSORS[1],
+    &RUN,
+    &SETTLED,
 ];
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.

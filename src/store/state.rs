@@ -34,25 +34,57 @@ pub(super) fn read_whole<T>(
     }
 }
 
-/// The newest whole position.
+/// The newest whole position, and its turn.
 pub(super) fn position(
     connection: &Connection,
     pipeline: &str,
     component: &str,
 ) -> rusqlite::Result<Found<Option<(i64, Value)>>> {
-    let mut found = Found { value: None, damaged: 0 };
-    for (table, sql) in POSITIONS.iter().zip([
+    let sql = [
         "SELECT * FROM position_even WHERE pipeline = ?1 AND component = ?2",
         "SELECT * FROM position_odd WHERE pipeline = ?1 AND component = ?2",
-    ]) {
+    ];
+    read_by_turns(connection, &POSITIONS, sql, &[pipeline, component], "position")
+}
+
+/// Writes the next position, and leaves the newest whole one as it is.
+pub(super) fn put_position(
+    connection: &Connection,
+    pipeline: &str,
+    component: &str,
+    value: &Value,
+) -> rusqlite::Result<()> {
+    let newest = position(connection, pipeline, component)?.value;
+    put_by_turns(connection, &POSITIONS, newest, &[pipeline, component], value)
+}
+
+/// Forgets a source's position.
+pub(super) fn reset_position(connection: &Connection, pipeline: &str, component: &str) -> rusqlite::Result<()> {
+    for table in &POSITIONS {
+        let sql = format!("DELETE FROM {} WHERE pipeline = ?1 AND component = ?2", table.name);
+        connection.execute(&sql, [pipeline, component])?;
+    }
+    Ok(())
+}
+
+/// The newest whole value of two tables that are written by turns, and its turn.
+pub(super) fn read_by_turns(
+    connection: &Connection,
+    tables: &[Table; 2],
+    sql: [&str; 2],
+    key: &[&str],
+    column: &str,
+) -> rusqlite::Result<Found<Option<(i64, Value)>>> {
+    let mut found = Found { value: None, damaged: 0 };
+    for (table, sql) in tables.iter().zip(sql) {
         let read = |row: &Row<'_>| {
             read_whole(table, row, |row| {
                 let turn: i64 = row.get("turn")?;
-                let position = payload::decode(row.get_ref("position")?.as_str()?.as_bytes());
-                Ok(position.map(|position| (turn, position)))
+                let value = payload::decode(row.get_ref(column)?.as_str()?.as_bytes());
+                Ok(value.map(|value| (turn, value)))
             })
         };
-        match connection.prepare_cached(sql)?.query_row([pipeline, component], read).optional()? {
+        match connection.prepare_cached(sql)?.query_row(rusqlite::params_from_iter(key), read).optional()? {
             Some(Some(newer)) if found.value.as_ref().is_none_or(|(turn, _)| newer.0 > *turn) => {
                 found.value = Some(newer);
             }
@@ -64,17 +96,19 @@ pub(super) fn position(
     Ok(found)
 }
 
-/// Writes the next position, and leaves the newest whole one as it is.
-pub(super) fn put_position(
+/// Writes the value after `newest` into the table whose turn it is.
+pub(super) fn put_by_turns(
     connection: &Connection,
-    pipeline: &str,
-    component: &str,
+    tables: &[Table; 2],
+    newest: Option<(i64, Value)>,
+    key: &[&str],
     value: &Value,
 ) -> rusqlite::Result<()> {
-    let turn = position(connection, pipeline, component)?.value.map_or(0, |(turn, _)| turn + 1);
-    let table = &POSITIONS[usize::from(turn % 2 != 0)];
+    let turn = newest.map_or(0, |(turn, _)| turn + 1);
     let text = payload::encode(value);
-    put(connection, table, &[], &[pipeline.into(), component.into(), ValueRef::Integer(turn), text.as_str().into()])
+    let mut covered: Vec<ValueRef<'_>> = key.iter().map(|column| ValueRef::from(*column)).collect();
+    covered.extend([ValueRef::Integer(turn), text.as_str().into()]);
+    put(connection, &tables[usize::from(turn % 2 != 0)], &[], &covered)
 }
 
 /// Whether the key was seen and is not forgotten at `now`. A damaged row counts as unseen.

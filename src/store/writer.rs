@@ -9,10 +9,11 @@ use indexmap::IndexMap;
 use jiff::Timestamp;
 use rusqlite::{Connection, TransactionBehavior};
 
+use super::cursor::{self, Editions};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, Compacted, client_state, compact, salvage, state, validator};
+use super::{Change, Compacted, CursorKey, client_state, compact, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -27,6 +28,7 @@ pub(super) struct Writer {
     thread: GroupThread<Commits>,
     board: Arc<Board>,
     dead_board: Arc<DeadBoard>,
+    editions: Editions,
     waiting_for_space: Arc<AtomicBool>,
     file: PathBuf,
 }
@@ -37,10 +39,12 @@ impl Writer {
         let tally = Tally::recover(&connection).map_err(|error| stop("open", &file, error))?;
         let dead_board = tally.board().clone();
         let waiting_for_space = Arc::new(AtomicBool::new(false));
+        let editions = Editions::default();
         let commits = Commits {
             connection,
             ledger,
             tally,
+            editions: editions.clone(),
             file: file.clone(),
             clock,
             waiting_for_space: waiting_for_space.clone(),
@@ -49,7 +53,7 @@ impl Writer {
         };
         let started = GroupThread::start("gatherd-store", commits);
         let thread = started.map_err(|error| stop("start the thread that writes to", &file, error))?;
-        Ok(Self { thread, board, dead_board, waiting_for_space, file })
+        Ok(Self { thread, board, dead_board, editions, waiting_for_space, file })
     }
 
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
@@ -82,6 +86,11 @@ impl Writer {
 
     pub(super) fn dead_board(&self) -> &Arc<DeadBoard> {
         &self.dead_board
+    }
+
+    /// How often a person has set this cursor since the store was opened.
+    pub(super) fn edition(&self, key: &CursorKey) -> u64 {
+        self.editions.current(key)
     }
 
     pub(super) fn is_waiting_for_space(&self) -> bool {
@@ -129,6 +138,7 @@ struct Commits {
     connection: Connection,
     ledger: Ledger,
     tally: Tally,
+    editions: Editions,
     file: PathBuf,
     clock: Clock,
     waiting_for_space: Arc<AtomicBool>,
@@ -183,10 +193,12 @@ impl Commits {
                 Ok(_) => {
                     self.ledger.committed();
                     self.tally.committed();
+                    self.editions.committed();
                 }
                 Err(_) => {
                     self.ledger.rolled_back();
                     self.tally.rolled_back();
+                    self.editions.rolled_back();
                 }
             }
             match written {
@@ -250,8 +262,10 @@ impl Commits {
             connection: &transaction,
             ledger: &mut self.ledger,
             tally: &mut self.tally,
+            editions: &mut self.editions,
             now,
             positions: IndexMap::default(),
+            cursors: IndexMap::default(),
             seen: 0,
             validators: 0,
         };
@@ -292,9 +306,12 @@ struct Joined<'a> {
     connection: &'a Connection,
     ledger: &'a mut Ledger,
     tally: &'a mut Tally,
+    editions: &'a mut Editions,
     now: Timestamp,
     /// Of several positions in one commit only the newest one counts, and the one before the commit is kept.
     positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
+    /// The same for cursors.
+    cursors: IndexMap<&'a CursorKey, &'a Value, foldhash::fast::RandomState>,
     seen: u32,
     validators: u32,
 }
@@ -311,6 +328,26 @@ impl<'a> Joined<'a> {
                 Change::Position { pipeline, component, position } => {
                     self.positions.insert((pipeline, component), position);
                     Ok(())
+                }
+                Change::ResetPosition { pipeline, component } => {
+                    self.positions.swap_remove(&(pipeline, component));
+                    state::reset_position(connection, pipeline, component)
+                }
+                Change::Cursor(change) => {
+                    if !self.editions.is_current(&change.key, change.edition) {
+                        log::debug!(pipeline = &*change.key.pipeline, component = &*change.key.component;
+                            "a cursor was set while a run was on its way; the run does not move it");
+                        return Ok(());
+                    }
+                    if let Some(value) = &change.value {
+                        self.cursors.insert(&change.key, value);
+                    }
+                    cursor::write(connection, change)
+                }
+                Change::ResetCursor { key, value } => {
+                    self.editions.set(key);
+                    self.cursors.swap_remove(key);
+                    cursor::reset(connection, key, value.as_ref())
                 }
                 Change::Seen { pipeline, component, key, until } => {
                     self.seen = self.seen.saturating_add(1);
@@ -363,6 +400,9 @@ impl<'a> Joined<'a> {
         for ((pipeline, component), position) in self.positions {
             state::put_position(self.connection, pipeline, component, position)?;
         }
+        for (key, value) in self.cursors {
+            cursor::put_cursor(self.connection, key, value)?;
+        }
         if self.seen > 0 {
             // Two looked at for each one added: the table cannot outgrow what is alive by much, and costs nothing
             // while nothing is added.
@@ -404,6 +444,7 @@ mod tests {
             connection,
             ledger,
             tally,
+            editions: Editions::default(),
             file,
             clock: Clock::system(),
             waiting_for_space: Arc::default(),
