@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 const TABLE: &[(&str, &[&str])] = &[
     ("model", &[]),
     ("runtime", &[]),
-    ("telemetry", &[]),
+    ("telemetry", &["model"]),
     ("expr", &["model"]),
     ("settings", &["model", "expr"]),
     ("store", &["model", "runtime", "telemetry"]),

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use super::{EXIT_CONFIG, EXIT_USAGE, mistakes, output};
 use crate::assemble::{self, Assembled, ComponentDescription, Description, PipelineDescription, QUEUE};
 use crate::component::Promise;
+use crate::model::secret;
 use crate::pipeline::{PipelinePlan, STAGE_CHANNEL};
 use crate::runtime::Clock;
 use crate::settings::{Fill, Record, Shown, expanded, key_to_toml, text_to_toml, way_out};
@@ -49,7 +50,7 @@ pub(super) fn explain(arguments: &ExplainArguments) -> ExitCode {
         write_config(&mut text, &assembled, name, Clock::system().timestamp())
     };
     written.expect("a Vec takes every write");
-    output::print(&text)
+    output::print(secret::mask(&String::from_utf8_lossy(&text)).as_bytes())
 }
 
 /// All of it, or one pipeline with what it names. What is written is a config itself.

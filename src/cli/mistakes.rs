@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::model::secret;
 use crate::settings::{Mistake, Severity};
 
 /// Writes every mistake and warning to standard error, and how many there are.
@@ -16,5 +17,5 @@ pub(super) fn report(mistakes: &[Mistake]) {
         serious => text.push_str(&format!("{serious} mistakes: the config cannot be used\n")),
     }
     // Nobody is left to be told if this fails.
-    let _ = io::stderr().lock().write_all(text.as_bytes());
+    let _ = io::stderr().lock().write_all(secret::mask(&text).as_bytes());
 }

@@ -4,6 +4,8 @@ use std::fmt::Display;
 use std::io::{self, ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::model::secret;
+
 /// Prints `text`; a reader that closed the pipe had enough.
 pub(super) fn print(text: &[u8]) -> ExitCode {
     let mut stdout = io::stdout().lock();
@@ -17,7 +19,7 @@ pub(super) fn print(text: &[u8]) -> ExitCode {
 /// Says on standard error why a command failed.
 pub(super) fn fail(fault: &dyn Display) -> ExitCode {
     // Nobody is left to be told if this fails too.
-    let _ = writeln!(io::stderr().lock(), "gatherd: {fault}");
+    let _ = writeln!(io::stderr().lock(), "gatherd: {}", secret::mask(&fault.to_string()));
     ExitCode::FAILURE
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::control::Control;
 use super::service_manager;
+use crate::http::Clients;
 use crate::model::{Fault, FaultKind};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
 use crate::runtime::{self, Clock, Signal, Signals};
@@ -61,6 +62,8 @@ impl Ending {
 /// progress; what it answers is kept until the end.
 pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
     let store = Store::open(&order.state)?;
+    let clients = &order.plan.clients;
+    clients.use_store(&store);
     let clock = Clock::system();
     let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };
     runtime::block_on(async {
@@ -73,8 +76,10 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
             log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
         }
         let _watchdog = service_manager::feed_watchdog(clock.clone());
-        let status =
-            service_manager::tell_status(clock.clone(), status_line(engine.clone(), store.clone(), clock.clone()));
+        let status = service_manager::tell_status(
+            clock.clone(),
+            status_line(engine.clone(), store.clone(), clients.clone(), clock.clone()),
+        );
         let _watch = watch(&engine);
         let stopped = runtime::race(
             async {
@@ -82,7 +87,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
                 false
             },
             async {
-                asked_to_stop(&mut signals).await;
+                asked_to_stop(&mut signals, clients).await;
                 true
             },
         )
@@ -91,7 +96,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
             log::info!("asked to stop; running dry");
             service_manager::stopping();
             runtime::race(engine.stop(&clock, order.plan.drain), async {
-                asked_to_stop(&mut signals).await;
+                asked_to_stop(&mut signals, clients).await;
                 log::info!("asked again; stopping at once");
                 engine.abandon().await;
             })
@@ -109,18 +114,24 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
     })
 }
 
-async fn asked_to_stop(signals: &mut Signals) {
+/// Answers once the process is asked to stop. What it is asked to read again is read meanwhile.
+async fn asked_to_stop(signals: &mut Signals, clients: &Clients) {
     loop {
         match signals.next().await {
             Ok(Signal::Stop) => return,
-            Ok(Signal::Reload) => log::warn!("asked to reload, which needs a restart"),
+            Ok(Signal::Reload) => {
+                clients.reload_files().await;
+                log::warn!(
+                    "certificates, keys and tokens in files are read again; a change of the config needs a restart"
+                );
+            }
             Err(error) => log::error!(cause:% = error; "a signal could not be read"),
         }
     }
 }
 
 /// `3 pipelines, 120 items/s, 2 dead letters`, told anew at every call.
-fn status_line(engine: Arc<Engine>, store: Store, clock: Clock) -> impl FnMut() -> String + Send {
+fn status_line(engine: Arc<Engine>, store: Store, clients: Clients, clock: Clock) -> impl FnMut() -> String + Send {
     let mut before = (clock.instant(), 0);
     move || {
         let pipelines = engine.status();
@@ -136,6 +147,9 @@ fn status_line(engine: Arc<Engine>, store: Store, clock: Clock) -> impl FnMut() 
         }
         for paused in pipelines.iter().filter(|pipeline| pipeline.is_paused) {
             line.push_str(&format!(", {} paused: too many dead letters", paused.name));
+        }
+        for condition in clients.conditions() {
+            line.push_str(&format!(", {condition}"));
         }
         if store.is_waiting_for_space() {
             line.push_str(", waiting for space on disk");

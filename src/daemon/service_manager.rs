@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use crate::model::secret;
 use crate::runtime::{self, Clock, Task};
 
 /// How often the status line is told anew.
@@ -22,7 +23,7 @@ pub(super) fn tell_status(clock: Clock, mut status: impl FnMut() -> String + Sen
     std::env::var_os("NOTIFY_SOCKET")?;
     Some(runtime::spawn(async move {
         loop {
-            notify(&[NotifyState::Status(&status())]);
+            notify(&[NotifyState::Status(&secret::mask(&status()))]);
             clock.sleep(STATUS_EVERY).await;
         }
     }))

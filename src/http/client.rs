@@ -1,14 +1,15 @@
 //! The clients of a config.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use http::HeaderValue;
 use hyper_util::client::legacy;
+use url::Url;
 
 use super::admission::Admission;
-use super::auth::Sign;
+use super::auth::{Credentials, Sign};
 use super::connector::{Connector, Reach};
 use super::decode::Decode;
 use super::endpoint::Endpoint;
@@ -17,13 +18,14 @@ use super::redirect::FollowRedirects;
 use super::request::host_of;
 use super::resolver::Resolver;
 use super::route::{Route, written_pair};
-use super::settings::{ClientSettings, EndpointSettings};
+use super::settings::{ClientSettings, EndpointSettings, Limits};
 use super::tls::Tls;
 use super::transport::{Pool, Transport};
 use super::trust::{Allow, Pair};
 use crate::expr::Template;
-use crate::model::Fault;
-use crate::runtime::Clock;
+use crate::model::{Fault, Text};
+use crate::runtime::{self, Clock};
+use crate::store::Store;
 
 const OWN_NAME: &str = concat!("gatherd/", env!("CARGO_PKG_VERSION"));
 
@@ -47,6 +49,7 @@ struct All {
     named: HashMap<String, Arc<Client>>,
     /// The `allow` of `[service]`.
     allow: Allow,
+    store: Arc<OnceLock<Store>>,
 }
 
 impl Default for Clients {
@@ -61,10 +64,41 @@ impl Clients {
     /// cannot be read.
     pub fn open(settings: HashMap<String, ClientSettings>, allow: Allow, clock: &Clock) -> Result<Self, Fault> {
         let resolver = Arc::new(Resolver::new(clock.clone()));
-        let open = |settings| Client::open(settings, resolver.clone(), clock.clone()).map(Arc::new);
-        let default = open(ClientSettings::default())?;
-        let named = settings.into_iter().map(|(name, settings)| Ok((name, open(settings)?)));
-        Ok(Self(Arc::new(All { default, named: named.collect::<Result<_, Fault>>()?, allow })))
+        let store = Arc::new(OnceLock::new());
+        let open = |name: &str, settings| {
+            Client::open(name.into(), settings, resolver.clone(), store.clone(), clock.clone()).map(Arc::new)
+        };
+        let default = open("", ClientSettings::default())?;
+        let named = settings.into_iter().map(|(name, settings)| Ok((name.clone(), open(&name, settings)?)));
+        let named = named.collect::<Result<_, Fault>>()?;
+        Ok(Self(Arc::new(All { default, named, allow, store })))
+    }
+
+    /// Where the clients keep what must outlive the process. Without it, nothing does.
+    pub fn use_store(&self, store: &Store) {
+        // Only the first one counts; there is one store a process.
+        let _ = self.0.store.set(store.clone());
+    }
+
+    /// Reads certificates, keys and tokens in files again. What cannot be read now is logged, and stays as it was.
+    pub async fn reload_files(&self) {
+        for client in self.0.named.values().chain([&self.0.default]) {
+            let tls = client.tls.clone();
+            let reloaded = runtime::blocking(move || tls.reload()).await;
+            if let Ok(Err(fault)) = reloaded {
+                log::error!(client = &*client.name, fault:% = fault; "files of a client stay as they were read before");
+            }
+            if let Some(credentials) = &client.credentials {
+                credentials.look_again();
+            }
+        }
+    }
+
+    /// What keeps clients from working that only a person can change, one sentence each, in order of their names.
+    pub fn conditions(&self) -> Vec<String> {
+        let mut conditions: Vec<String> = self.0.named.values().filter_map(|client| client.condition()).collect();
+        conditions.sort_unstable();
+        conditions
     }
 
     /// What one component sends its requests through. `url` is the template of their URL, whose host counts as
@@ -85,23 +119,21 @@ impl Clients {
             (None, _) => None,
         };
         let limits = settings.limits.of(client.settings.limits);
-        let route = Route {
-            limits,
-            written: base.and_then(Pair::of).into_iter().chain(written).collect(),
-            trusted: client.pool(&Reach::Everywhere, limits.connect),
-            checked: client.pool(&Reach::Public(allow.networks().to_vec()), limits.connect),
-            allow,
-        };
-        Endpoint { client, route: Arc::new(route), host }
+        let route = client.route(limits, base.and_then(Pair::of).into_iter().chain(written).collect(), allow);
+        Endpoint { client, route: Arc::new(route), host, judges: false }
     }
 }
 
 /// One client: surf on top, the connection pools below.
 pub(super) struct Client {
+    /// Empty for the default one.
+    pub name: Text,
     pub settings: ClientSettings,
     pub user_agent: HeaderValue,
     pub surf: surf::Client,
     pub admission: Arc<Admission>,
+    credentials: Option<Arc<Credentials>>,
+    pub store: Arc<OnceLock<Store>>,
     resolver: Arc<Resolver>,
     tls: Arc<Tls>,
     pub clock: Clock,
@@ -111,16 +143,50 @@ pub(super) struct Client {
 }
 
 impl Client {
-    fn open(settings: ClientSettings, resolver: Arc<Resolver>, clock: Clock) -> Result<Self, Fault> {
-        let tls = Arc::new(Tls::new(settings.ca_file.as_deref(), settings.http2)?);
+    fn open(
+        name: Text,
+        settings: ClientSettings,
+        resolver: Arc<Resolver>,
+        store: Arc<OnceLock<Store>>,
+        clock: Clock,
+    ) -> Result<Self, Fault> {
+        let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
         let mut surf = surf::Client::with_http_client(Transport { clock: clock.clone() }).with(FollowRedirects);
-        if let (Some(auth), Some(base)) = (&settings.auth, &settings.base) {
-            surf = surf.with(Sign::new(auth, base));
+        let credentials = settings.auth.as_ref().zip(settings.base.as_ref());
+        let credentials =
+            credentials.map(|(auth, base)| Arc::new(Credentials::new(name.clone(), auth, base, clock.clone())));
+        if let Some(credentials) = &credentials {
+            surf = surf.with(Sign(credentials.clone()));
         }
         let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.per_host, settings.rate));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
-        Ok(Self { settings, user_agent, surf, admission, resolver, tls, clock, pools: Mutex::default() })
+        let pools = Mutex::default();
+        Ok(Self { name, settings, user_agent, surf, admission, credentials, store, resolver, tls, clock, pools })
+    }
+
+    /// What requests to this URL are signed with.
+    pub(super) fn credentials_for(&self, url: &Url) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref().filter(|credentials| credentials.belong_to(url))
+    }
+
+    pub(super) fn credentials(&self) -> Option<&Arc<Credentials>> {
+        self.credentials.as_ref()
+    }
+
+    pub(super) fn has_credentials(&self) -> bool {
+        self.credentials.is_some()
+    }
+
+    fn condition(&self) -> Option<String> {
+        self.credentials.as_ref()?.condition()
+    }
+
+    /// What requests have in common that may go to the hosts in `written`, and elsewhere as `allow` says.
+    pub(super) fn route(&self, limits: Limits, written: Vec<Pair>, allow: Allow) -> Route {
+        let trusted = self.pool(&Reach::Everywhere, limits.connect);
+        let checked = self.pool(&Reach::Public(allow.networks().to_vec()), limits.connect);
+        Route { limits, written, allow, trusted, checked }
     }
 
     fn pool(&self, reach: &Reach, limit: Duration) -> Pool {
@@ -132,6 +198,7 @@ impl Client {
                 clock: self.clock.clone(),
                 reach: reach.clone(),
                 limit,
+                own: self.settings.base.as_ref().and_then(Pair::of),
             };
             legacy::Client::builder(Executor)
                 .timer(Timer(self.clock.clone()))

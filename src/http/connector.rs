@@ -16,7 +16,7 @@ use super::failure::Failure;
 use super::io::Stream;
 use super::resolver::Resolver;
 use super::tls::Tls;
-use super::trust::{Network, is_public};
+use super::trust::{Network, Pair, is_public};
 use crate::model::FaultKind;
 use crate::runtime::{Clock, TcpStream};
 
@@ -41,6 +41,8 @@ pub(super) struct Connector {
     pub reach: Reach,
     /// The time limit for all of it.
     pub limit: Duration,
+    /// The host that may be told who the client is.
+    pub own: Option<Pair>,
 }
 
 impl Service<Uri> for Connector {
@@ -77,7 +79,15 @@ impl Connector {
             .map_err(|error| Failure::retry(FaultKind::Connect, cause(&error)))?;
         // Requests go out in one piece, so waiting for more to send only costs time.
         let _ = stream.set_nodelay(true);
-        if encrypted { self.tls.encrypt(stream, host).await } else { Ok(Stream::Plain(stream)) }
+        if encrypted {
+            self.tls.encrypt(stream, host, self.is_own(host, port)).await
+        } else {
+            Ok(Stream::Plain(stream))
+        }
+    }
+
+    fn is_own(&self, host: &str, port: u16) -> bool {
+        self.own.as_ref().is_some_and(|own| own.port == port && own.host.eq_ignore_ascii_case(host))
     }
 
     /// Those of the addresses that may be connected to.
@@ -154,14 +164,15 @@ fn cause(error: &io::Error) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::tls::TlsFiles;
     use super::*;
     use crate::runtime::block_on;
 
     fn connector(reach: Reach) -> Connector {
         let clock = Clock::system();
         let resolver = Arc::new(Resolver::new(clock.clone()));
-        let tls = Arc::new(Tls::new(None, false).unwrap());
-        Connector { resolver, tls, clock, reach, limit: Duration::from_secs(5) }
+        let tls = Arc::new(Tls::new(TlsFiles::default(), false).unwrap());
+        Connector { resolver, tls, clock, reach, limit: Duration::from_secs(5), own: None }
     }
 
     #[test]

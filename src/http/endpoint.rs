@@ -7,15 +7,18 @@ use http::header::{ACCEPT, USER_AGENT};
 use url::Url;
 
 use super::Meter;
+use super::auth::{Ticket, Token};
 use super::body::BodyReader;
 use super::client::Client;
 use super::failure::Failure;
 use super::redirect::FinalUrl;
 use super::request::{Request, Response};
 use super::route::Route;
+use super::settings::Limits;
+use super::status::is_success;
 use super::transport::{Exchange, Head};
-use super::trust::Pair;
-use crate::model::{Fault, FaultKind, Text};
+use super::trust::{Allow, Pair};
+use crate::model::{Fault, FaultKind, Size, Text};
 
 /// A client as one component uses it. A clone shares it.
 #[derive(Clone)]
@@ -24,44 +27,86 @@ pub struct Endpoint {
     pub(super) route: Arc<Route>,
     /// The host that every request goes to, if the URL's template alone says so.
     pub(super) host: Option<Text>,
+    /// Whether the caller says by itself which replies accept the credentials and which refuse them.
+    pub(super) judges: bool,
 }
 
 impl Endpoint {
+    /// For requests that are about signing in: they go to a URL of the config, and follow no redirect.
+    pub(super) fn for_signing_in(client: Arc<Client>, url: &Url) -> Self {
+        const LARGEST: Size = Size::mib(1);
+        let limits = Limits { redirects: 0, max_body: LARGEST, ..client.settings.limits };
+        let route = Arc::new(client.route(limits, Pair::of(url).into_iter().collect(), Allow::default()));
+        Self { client, route, host: None, judges: false }
+    }
+
     /// The host that every request goes to, if the URL's template alone says so.
     pub fn host(&self) -> Option<&Text> {
         self.host.as_ref()
     }
 
+    /// This endpoint for a caller that says by itself which replies accept the credentials, with
+    /// [`Endpoint::accept`], and which refuse them, with [`Endpoint::refuse`]. Nothing if its client has none.
+    pub fn judging(self) -> Option<Self> {
+        self.client.has_credentials().then_some(Self { judges: true, ..self })
+    }
+
+    /// The reply shows that the server has taken the credentials.
+    pub fn accept(&self, auth: Option<&Ticket>) {
+        if let Some((credentials, ticket)) = self.client.credentials().zip(auth) {
+            credentials.accept(ticket);
+        }
+    }
+
+    /// The reply shows that the server has refused the credentials: they are made new. The fault says when the request
+    /// is to come again; without one, the refusal is the request's own, since others are accepted.
+    pub fn refuse(&self, auth: Option<&Ticket>) -> Result<(), Fault> {
+        match self.client.credentials().zip(auth) {
+            Some((credentials, ticket)) => credentials.refuse(&self.client, ticket),
+            None => Ok(()),
+        }
+    }
+
     /// Reads a rendered URL. One without a host is appended to the client's base. The error says what is wrong.
     pub fn url(&self, text: &str) -> Result<Url, String> {
-        let url = match (Url::parse(text), &self.client.settings.base) {
-            (Ok(url), _) => url,
-            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(base, text)?,
-            (Err(url::ParseError::RelativeUrlWithoutBase), None) => {
-                return Err(format!("`{}` names no host, and there is no `base` for it", masked(text)));
-            }
-            (Err(error), _) => return Err(format!("`{}` is not a URL: {error}", masked(text))),
-        };
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(format!("`{}` does not begin with http:// or https://", masked(text)));
-        }
-        Ok(url)
+        self.client.url(text)
     }
 
     /// Sends a request and reads the reply, whatever its status. Answers at once with
     /// [`crate::model::Verdict::NotBefore`] if the client's rate or the host's slots are used up.
     pub async fn send(&self, request: Request, meter: &Meter) -> Result<Response, Fault> {
+        let Some(pair) = Pair::of(&request.url) else {
+            return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
+        };
+        let Some(credentials) = self.client.credentials_for(&request.url) else {
+            let _permit = self.client.admission.admit(&pair, self.client.clock.instant())?;
+            return self.exchange(request, None, meter).await;
+        };
+        let ticket = credentials.ticket(&self.client, &request)?;
+        let _permit = self.client.admission.admit(&pair, self.client.clock.instant())?;
+        let mut response = self.exchange(request, Some(ticket.token.clone()), meter).await?;
+        credentials.judge(&self.client, &ticket, &response)?;
+        if !self.judges && is_acceptance(response.status) {
+            credentials.accept(&ticket);
+        }
+        response.ticket = Some(ticket);
+        Ok(response)
+    }
+
+    /// Sends a request, signed if there is something to sign it with, and reads the reply.
+    pub(super) async fn exchange(
+        &self,
+        request: Request,
+        token: Option<Arc<Token>>,
+        meter: &Meter,
+    ) -> Result<Response, Fault> {
         let clock = &self.client.clock;
         let started = clock.instant();
         let (method, url) = (request.method, request.url.clone());
-        let Some(pair) = Pair::of(&url) else {
-            return Err(Failure::reject(FaultKind::Request, "it names no host").of(method, &url));
-        };
-        let _permit = self.client.admission.admit(&pair, started)?;
         let limit = self.route.limits.whole;
         let late = || Failure::timeout("the reply was not whole", limit);
 
-        let sent = clock.timeout(limit, self.head(request)).await;
+        let sent = clock.timeout(limit, self.head(request, token)).await;
         let mut response = sent.unwrap_or_else(|| Err(late())).map_err(|failure| failure.of(method, &url))?;
         let fetched_at = clock.timestamp();
         let body = response.take_body();
@@ -77,11 +122,12 @@ impl Endpoint {
             fetched_at,
             elapsed: clock.instant() - started,
             body: body.map_err(|failure| failure.of(method, &url)),
+            ticket: None,
         })
     }
 
     /// Sends a request through surf, up to the end of the reply's head.
-    async fn head(&self, request: Request) -> Result<surf::Response, Failure> {
+    async fn head(&self, request: Request, token: Option<Arc<Token>>) -> Result<surf::Response, Failure> {
         let Request { method, url, mut headers, body, keeps_body } = request;
         if self.is_own(&url) {
             for (name, value) in &self.client.settings.headers {
@@ -91,7 +137,7 @@ impl Endpoint {
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.client.user_agent.clone());
         let route = self.route.clone();
-        let exchange = Exchange { route, method, headers: Arc::new(headers), body, keeps_body, strayed: false };
+        let exchange = Exchange { route, method, headers: Arc::new(headers), body, keeps_body, strayed: false, token };
         self.client.surf.send(exchange.request_to(url)).await.map_err(Failure::from_surf)
     }
 
@@ -102,6 +148,29 @@ impl Endpoint {
             Some(base) => base.origin() == url.origin(),
             None => Pair::of(url).is_some_and(|pair| self.route.written.contains(&pair)),
         }
+    }
+}
+
+/// Whether a status shows that the server has taken the credentials, and not answered before it looked at them.
+fn is_acceptance(status: u16) -> bool {
+    is_success(status) || status == 304
+}
+
+impl Client {
+    /// Reads a URL; see [`Endpoint::url`].
+    pub(super) fn url(&self, text: &str) -> Result<Url, String> {
+        let url = match (Url::parse(text), &self.settings.base) {
+            (Ok(url), _) => url,
+            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(base, text)?,
+            (Err(url::ParseError::RelativeUrlWithoutBase), None) => {
+                return Err(format!("`{}` names no host, and there is no `base` for it", masked(text)));
+            }
+            (Err(error), _) => return Err(format!("`{}` is not a URL: {error}", masked(text))),
+        };
+        if !matches!(url.scheme(), "http" | "https") {
+            return Err(format!("`{}` does not begin with http:// or https://", masked(text)));
+        }
+        Ok(url)
     }
 }
 

@@ -33,6 +33,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
+pub use auth::Ticket;
 pub use client::Clients;
 pub use content::{ReadAs, is_json, value_of};
 pub use endpoint::Endpoint;

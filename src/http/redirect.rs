@@ -68,12 +68,18 @@ impl Middleware for FollowRedirects {
             followed += 1;
             exchange = redirected(exchange, head.status, &url, &target);
             request = exchange.clone().request_to(target);
-            if content_length(&head.headers).is_some_and(|length| length <= SMALL_BODY) {
-                let mut body = Vec::new();
-                // A body that breaks off only costs its connection.
-                let _ = response.take_body().take(SMALL_BODY as u64).read_to_end(&mut body).await;
-            }
+            drain(&mut response).await;
         }
+    }
+}
+
+/// Reads a body that nobody wants, if it is small, so that its connection can be used again.
+pub(super) async fn drain(response: &mut Response) {
+    let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
+    if content_length(&head.headers).is_some_and(|length| length <= SMALL_BODY) {
+        let mut body = Vec::new();
+        // A body that breaks off only costs its connection.
+        let _ = response.take_body().take(SMALL_BODY as u64).read_to_end(&mut body).await;
     }
 }
 

@@ -9,7 +9,7 @@ use jiff::Timestamp;
 use surf::http::Method;
 use url::Url;
 
-use super::auth;
+use super::auth::{self, Ticket};
 use super::trust::Pair;
 use crate::model::{Fault, Reply, Text};
 
@@ -37,6 +37,8 @@ pub struct Response {
     pub elapsed: Duration,
     /// Expanded; or why it could not be read.
     pub body: Result<Bytes, Fault>,
+    /// What the request was signed with.
+    pub ticket: Option<Ticket>,
 }
 
 impl Request {

@@ -6,7 +6,8 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
-use super::auth::Auth;
+use super::auth::AuthSettings;
+use super::tls::TlsFiles;
 use super::trust::Allow;
 use crate::expr::{Encoding, Template};
 use crate::model::{Rate, Size};
@@ -45,11 +46,11 @@ const PER_HOST: usize = 16;
 pub struct ClientSettings {
     pub(super) base: Option<Url>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
-    pub(super) auth: Option<Auth>,
+    pub(super) auth: Option<AuthSettings>,
     pub(super) per_host: usize,
     pub(super) rate: Option<Rate>,
     pub(super) limits: Limits,
-    pub(super) ca_file: Option<PathBuf>,
+    pub(super) tls: TlsFiles,
     pub(super) allow: Allow,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) http2: bool,
@@ -64,7 +65,7 @@ impl Default for ClientSettings {
             per_host: PER_HOST,
             rate: None,
             limits: Limits::DEFAULT,
-            ca_file: None,
+            tls: TlsFiles::default(),
             allow: Allow::default(),
             user_agent: None,
             http2: true,
@@ -79,23 +80,14 @@ impl ClientSettings {
         let auth = section.table(
             "auth",
             "how the client signs in; its credentials go to the host of `base` and to no other",
-            Auth::read,
+            AuthSettings::read,
         );
-        if let Some(auth) = &auth {
-            if !section.has("base") {
-                section.mistake(
-                    "auth",
-                    "credentials belong to a host, and this client names none",
-                    "add `base = \"https://…\"` with the host that they are for",
-                );
-            }
-            if !auth.is_sendable() {
-                section.mistake(
-                    "auth",
-                    "the credentials hold a character that cannot stand in a header",
-                    "use visible ASCII characters; a secret's file may end in a line break too many",
-                );
-            }
+        if auth.is_some() && !section.has("base") {
+            section.mistake(
+                "auth",
+                "credentials belong to a host, and this client names none",
+                "add `base = \"https://…\"` with the host that they are for",
+            );
         }
         let per_host = section.or("per_host", PER_HOST, "how many requests to one host are on their way at once");
         if per_host == 0 {
@@ -114,8 +106,7 @@ impl ClientSettings {
         let (connect, first_byte, whole) = time.unwrap_or((default.connect, default.first_byte, default.whole));
         let max_body = section.or("max_body", default.max_body, MAX_BODY);
         let redirects = section.or("redirects", default.redirects, REDIRECTS);
-        let ca_file =
-            section.optional("ca_file", "certificates in PEM of authorities to trust beside those of the system");
+        let tls = read_tls(section);
         let allow = read_allow(section);
         let user_agent = section.optional::<String>("user_agent", "the User-Agent header, by default gatherd's");
         let user_agent = user_agent.and_then(|text| {
@@ -133,12 +124,37 @@ impl ClientSettings {
             per_host,
             rate,
             limits: Limits { connect, first_byte, whole, max_body, redirects },
-            ca_file,
+            tls,
             allow,
             user_agent,
             http2,
         })
     }
+}
+
+/// Reads `ca_file` and `tls`.
+fn read_tls(section: &mut Section<'_>) -> TlsFiles {
+    let authorities =
+        section.optional("ca_file", "certificates in PEM of authorities to trust beside those of the system");
+    let identity = section.table(
+        "tls",
+        "the certificate that the client shows to the host of `base` and to no other (mutual TLS); both files are read \
+         again on SIGHUP",
+        |section| {
+            let certificate: Option<PathBuf> =
+                section.required("cert_file", "the client's certificate in PEM, with those that lead to its authority");
+            let key: Option<PathBuf> = section.required("key_file", "the private key to it in PEM");
+            Some((certificate?, key?))
+        },
+    );
+    if identity.is_some() && !section.has("base") {
+        section.mistake(
+            "tls",
+            "a certificate shows who the client is to a host, and this client names none",
+            "add `base = \"https://…\"` with the host that it is for",
+        );
+    }
+    TlsFiles { authorities, identity }
 }
 
 const CONNECT: &str = "for resolving the name, connecting and agreeing on encryption";
@@ -238,6 +254,42 @@ pub fn read_headers(section: &mut Section<'_>) -> Vec<(HeaderName, Template)> {
         }
     }
     headers
+}
+
+/// Reports credentials that cannot stand in a header.
+pub(super) fn check_header_value(section: &mut Section<'_>, key: &str, value: &str) {
+    if HeaderValue::from_str(value).is_err() {
+        section.mistake(
+            key,
+            "the credentials hold a character that cannot stand in a header",
+            "use visible ASCII characters; a secret's file may end in a line break too many",
+        );
+    }
+}
+
+/// Reads the name of a header.
+pub(super) fn read_header_name(
+    section: &mut Section<'_>,
+    key: &'static str,
+    about: &'static str,
+) -> Option<HeaderName> {
+    let name: String = section.optional(key, about)?;
+    let header = name.parse().ok().filter(|name: &HeaderName| !SET_BY_TRANSPORT.contains(&name.as_str()));
+    if header.is_none() {
+        section.mistake(key, format!("`{name}` is not the name of a header to set"), "write one such as \"X-Api-Key\"");
+    }
+    header
+}
+
+/// Reads a URL that belongs to the client, and may be a path below its base.
+pub(super) fn read_own_url(section: &mut Section<'_>, key: &'static str, about: &'static str) -> Option<String> {
+    let text: String = section.required(key, about)?;
+    let is_absolute = Url::parse(&text).is_ok_and(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    if !is_absolute && !text.starts_with('/') {
+        let way_out = "write one such as \"https://login.example/token\", or a path such as \"/token\"";
+        section.mistake(key, format!("`{text}` is neither a URL nor a path"), way_out);
+    }
+    Some(text)
 }
 
 /// Headers that say how a message is framed.

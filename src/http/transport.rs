@@ -17,6 +17,7 @@ use surf::http::{Body, Method, Request, Response, StatusCode};
 use surf::{Error, HttpClient};
 use url::Url;
 
+use super::auth::Token;
 use super::connector::Connector;
 use super::failure::{Failure, root_cause};
 use super::route::Route;
@@ -37,6 +38,8 @@ pub(super) struct Exchange {
     pub keeps_body: bool,
     /// A redirect has led to another origin: from there on no credentials are added.
     pub strayed: bool,
+    /// What the client's own origin is to be shown; without it nothing is signed.
+    pub token: Option<Arc<Token>>,
 }
 
 impl Exchange {

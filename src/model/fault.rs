@@ -67,6 +67,8 @@ pub enum FaultKind {
     Store,
     /// The component panicked.
     Panic,
+    /// The credentials were refused, or cannot be had.
+    Auth,
     /// A rate, a busy host or an open breaker.
     Wait,
 }
@@ -92,6 +94,7 @@ impl FaultKind {
             FaultKind::ClosedPipe => "closed_pipe",
             FaultKind::Store => "store",
             FaultKind::Panic => "panic",
+            FaultKind::Auth => "auth",
             FaultKind::Wait => "wait",
         }
     }

@@ -9,6 +9,7 @@ pub mod json;
 mod labels;
 mod outcome;
 mod quantity;
+pub mod secret;
 mod value;
 
 pub use columns::Columns;

@@ -18,6 +18,11 @@ impl Tries {
         self.first.get_or_insert(now);
     }
 
+    /// The item has to wait so long before anything can be tried: that is no time in which it failed.
+    pub(super) fn waited(&mut self, wait: Duration) {
+        self.first = self.first.map(|first| first + wait);
+    }
+
     /// When the next try may be, or nothing if the tries are used up.
     pub(super) fn next(&self, retry: &Retry, now: Instant, not_before: Option<Instant>) -> Option<Instant> {
         let first = self.first.unwrap_or(now);
@@ -83,6 +88,16 @@ mod tests {
         check(1, 0, Some(1800), Some(1800..=1800));
         check(1, 0, Some(3601), None);
         check(5, 0, Some(10), None);
+    }
+
+    #[test]
+    fn a_wait_in_which_nothing_could_be_tried_is_not_counted() {
+        let first = Instant::now();
+        let mut tries = Tries { count: 2, first: Some(first) };
+        let later = first + Duration::from_secs(3600);
+        assert_eq!(tries.next(&Retry::FETCH, later, None), None);
+        tries.waited(Duration::from_secs(3590));
+        assert!(tries.next(&Retry::FETCH, later, None).is_some());
     }
 
     #[test]

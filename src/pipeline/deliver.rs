@@ -366,6 +366,11 @@ impl Worker<'_> {
         let RunningSink { retry, clock, .. } = self.sink;
         let now = clock.instant();
         match fault.verdict {
+            Verdict::NotBefore(when) if fault.kind == FaultKind::Auth => {
+                let since = self.failing(fault, now);
+                let given_up = self.sink.give_up.is_some_and(|limit| now.duration_since(since) >= limit);
+                if given_up { Decision::Abandon } else { Decision::Again(when) }
+            }
             Verdict::NotBefore(when) => Decision::Again(when),
             Verdict::Retry { not_before } => {
                 tries.tried(now);

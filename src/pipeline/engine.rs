@@ -371,7 +371,7 @@ impl Opening<'_> {
             let work = match step.settings.open(&context, limits)? {
                 Step::Transform(transform) => StepWork::Transform(transform),
                 Step::Fetch(fetch) => {
-                    stages.push(Stage::new(number, fetch, step.retry, step.workers));
+                    stages.push(Stage::new(number, fetch, step.retry, step.workers, self.options.give_up));
                     StepWork::Fetch(stages.len() - 1)
                 }
             };

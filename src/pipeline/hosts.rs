@@ -168,8 +168,9 @@ impl Hosts {
         }
     }
 
-    /// The host takes nothing before this time; its item goes back to the front.
-    pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, now: Instant) {
+    /// The host takes nothing before this time; its item goes back to the front, or by turns to the
+    /// back.
+    pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, by_turns: bool, now: Instant) {
         self.held += 1;
         self.held_back.push(Reverse((until, name.clone())));
         let host = self.host(name, now);
@@ -177,7 +178,11 @@ impl Hosts {
         host.allowed = (host.calls as f64).max(1.0);
         host.is_doubling = false;
         host.not_before = Some(until);
-        host.waiting.push_front(parcel);
+        if by_turns {
+            host.waiting.push_back(parcel);
+        } else {
+            host.waiting.push_front(parcel);
+        }
     }
 
     /// The host asks to be left in peace until this time, by all items.

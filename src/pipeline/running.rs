@@ -19,7 +19,7 @@ use super::settle::Ledger;
 use super::stage::Stage;
 use crate::component::{Reason, Transform};
 use crate::expr::Filter;
-use crate::model::{Fault, FaultKind, ItemId, Outcome, Size, Text, Verdict};
+use crate::model::{Fault, FaultKind, ItemId, Outcome, Size, Text, Verdict, secret};
 use crate::runtime::{self, Clock};
 use crate::store::{Change, DeadLetter, DeadSize, FaultRecord, Push};
 
@@ -237,7 +237,7 @@ pub(super) fn reject(
     // Ticks that are like each other are one dead letter.
     let is_tick = item.origin.is_tick && item.id == item.origin.id;
     let id = if is_tick { ItemId::root(&[item.origin.pipeline.as_bytes(), b"tick"]) } else { item.id };
-    let (kind, message) = (fault.kind.name().to_owned(), fault.message.clone());
+    let (kind, message) = (fault.kind.name().to_owned(), secret::mask(&fault.message).into_owned());
     let record = FaultRecord { at: now, kind, message, attempts: parcel.tries.count.max(1) };
     let letter = DeadLetter {
         id: 0,
@@ -246,7 +246,7 @@ pub(super) fn reject(
         item: id,
         trace: item.trace().to_string(),
         value: item.value.clone(),
-        labels: item.labels.to_value(),
+        labels: secret::mask_in(item.labels.to_value()),
         window: item.origin.window,
         history: vec![record.clone()],
         fault: record,

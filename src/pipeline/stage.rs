@@ -38,6 +38,10 @@ pub(super) struct Stage {
     fetch: Arc<dyn Fetch>,
     retry: Retry,
     workers: usize,
+    /// In a single run: items whose client has not been able to sign in for so long are abandoned.
+    give_up: Option<Duration>,
+    /// Since when no item could be sent because of that.
+    locked_out_since: Mutex<Option<Instant>>,
     input: Sender<Parcel>,
     output: Receiver<Parcel>,
     hosts: Mutex<Hosts>,
@@ -52,7 +56,13 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    pub(super) fn new(step: usize, fetch: Arc<dyn Fetch>, retry: Retry, workers: usize) -> Self {
+    pub(super) fn new(
+        step: usize,
+        fetch: Arc<dyn Fetch>,
+        retry: Retry,
+        workers: usize,
+        give_up: Option<Duration>,
+    ) -> Self {
         let (input, output) = async_channel::bounded(CHANNEL);
         let changed = Arc::<Event>::default();
         let runs = fetch.has_partitions().then(|| Runs::new(changed.clone()));
@@ -61,6 +71,8 @@ impl Stage {
             fetch,
             retry,
             workers,
+            give_up,
+            locked_out_since: Mutex::default(),
             input,
             output,
             hosts: Mutex::new(Hosts::new(workers)),
@@ -238,7 +250,7 @@ impl Stage {
             loop {
                 let again = match self.fetch(pipeline, parcel).await {
                     Called::Done(fetched, parcel) => self.hand_on(pipeline, fetched, parcel).await,
-                    Called::Later { parcel, when } | Called::Again { parcel, when, .. } => {
+                    Called::Later { parcel, when, .. } | Called::Again { parcel, when, .. } => {
                         let is_due = pipeline.life.sleep_until(&pipeline.clock, when).await;
                         is_due.then_some(parcel)
                     }
@@ -277,8 +289,8 @@ impl Stage {
                 self.hosts().ended(&host, now);
                 self.changed.notify(1);
             }
-            Called::Later { parcel, when } => {
-                self.hosts().hold_back(&host, parcel, when, now);
+            Called::Later { parcel, when, by_turns } => {
+                self.hosts().hold_back(&host, parcel, when, by_turns, now);
                 // This worker may have turned to other items: another one shall look after the time.
                 self.changed.notify(1);
             }
@@ -349,6 +361,7 @@ impl Stage {
         match fetched {
             Ok(Ok(fetched)) => {
                 parcel.tries = Tries::default();
+                *self.locked_out_since() = None;
                 Called::Done(fetched, parcel)
             }
             Ok(Err(fault)) => self.failed(pipeline, parcel, fault),
@@ -356,12 +369,36 @@ impl Stage {
         }
     }
 
+    /// Whether the client has not been able to sign in for as long as `limit`; `fault` is what a call has ended with.
+    fn has_been_locked_out(&self, fault: &Fault, limit: Duration, now: Instant) -> bool {
+        let mut since = self.locked_out_since();
+        match fault.kind {
+            FaultKind::Auth => now.duration_since(*since.get_or_insert(now)) >= limit,
+            // Nothing was tried.
+            FaultKind::Wait => false,
+            _ => {
+                *since = None;
+                false
+            }
+        }
+    }
+
+    fn locked_out_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.locked_out_since.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Decides what comes of a call that failed.
     fn failed(&self, pipeline: &Running, mut parcel: Parcel, fault: Fault) -> Called {
         let now = pipeline.clock.instant();
+        if self.give_up.is_some_and(|limit| self.has_been_locked_out(&fault, limit, now)) {
+            return Called::Over { answered: false };
+        }
         let RunningStep { counters, id: step, .. } = &*pipeline.steps[self.step];
         match fault.verdict {
-            Verdict::NotBefore(when) => return Called::Later { parcel, when },
+            Verdict::NotBefore(when) => {
+                parcel.tries.waited(when.saturating_duration_since(now));
+                return Called::Later { parcel, when, by_turns: fault.kind == FaultKind::Auth };
+            }
             Verdict::Retry { not_before } | Verdict::RetryItem { not_before } => {
                 parcel.tries.tried(now);
                 if let Some(when) = parcel.tries.next(&self.retry, now, not_before) {
@@ -391,6 +428,8 @@ enum Called {
     Later {
         parcel: Parcel,
         when: Instant,
+        /// Another item goes next: perhaps only this one is refused.
+        by_turns: bool,
     },
     /// It failed, and is tried again.
     Again {

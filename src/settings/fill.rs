@@ -6,6 +6,8 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use crate::model::secret;
+
 /// Where filled-in values come from.
 pub struct Fill {
     variables: Box<Variables>,
@@ -70,6 +72,9 @@ impl Fill {
                 self.folders.iter().find_map(|folder| read_secret(folder, name)).or_else(|| (self.variables)(name))
             }
         };
+        if let (Name::Secret(_), Some(value)) = (name, &found) {
+            secret::keep(value);
+        }
         self.known.borrow_mut().insert(name.clone(), found.clone());
         found
     }

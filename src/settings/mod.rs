@@ -35,4 +35,4 @@ pub use setting::{Given, Setting, Wrong};
 pub use shown::Shown;
 pub use suggestion::{list, way_out};
 pub use tree::{Data, Entry, Node, Table, key_to_toml, text_to_toml};
-pub use types::Secret;
+pub use types::{Identity, Secret, SecretValue};

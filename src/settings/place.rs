@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::model::secret;
+
 /// The text of one config file, under the name that its author knows it by.
 #[derive(Debug)]
 pub struct SourceFile {
@@ -59,19 +61,23 @@ impl Place {
         String::from_utf8_lossy(before).chars().count() + 1
     }
 
-    /// The line with the spot marked below it, two lines in all.
+    /// The line with the spot marked below it, two lines in all. Secrets in it are masked.
     pub fn marked(&self) -> String {
         let start = self.line_start();
         let rest = &self.file.text.as_bytes()[start..];
         let length = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
-        let line = String::from_utf8_lossy(&rest[..length]);
-        let line = line.trim_end();
+        let length = rest[..length].trim_ascii_end().len();
         let number = self.line().to_string();
-        let marked_to = self.span.end.min(start + line.len()).max(self.span.start);
-        let marked = String::from_utf8_lossy(&self.file.text.as_bytes()[self.span.start..marked_to]);
+        let marked_to = self.span.end.min(start + length).max(self.span.start);
+        let shown = |bytes: Range<usize>| {
+            let text = String::from_utf8_lossy(&self.file.text.as_bytes()[bytes]);
+            secret::mask(&text).into_owned()
+        };
+        let (before, marked) = (shown(start..self.span.start), shown(self.span.start..marked_to));
+        let line = format!("{before}{marked}{}", shown(marked_to..marked_to.max(start + length)));
+        let line = line.trim_end();
         let carets = "^".repeat(marked.chars().count().max(1));
         // Tabs stay tabs, so that the carets stand below the spot however wide a tab is.
-        let before = String::from_utf8_lossy(&self.file.text.as_bytes()[start..self.span.start]);
         let padding: String = before.chars().map(|char| if char == '\t' { '\t' } else { ' ' }).collect();
         let gutter = " ".repeat(number.len());
         format!("  {number} | {line}\n  {gutter} | {padding}{carets}")

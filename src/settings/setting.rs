@@ -62,7 +62,8 @@ impl<'a> Given<'a> {
         self.reading.filled(self.node, self.raw_text()?).ok_or(Wrong::Reported)
     }
 
-    fn has_names(&self) -> bool {
+    /// Whether something is filled into the text.
+    pub(super) fn has_names(&self) -> bool {
         matches!(&self.node.data, Data::Text(text) if pieces(text).iter().any(|piece| matches!(piece, Piece::Name(..))))
     }
 

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::fill::{Piece, pieces};
 use super::setting::{Given, Setting, Wrong};
-use super::tree::{Data, Node, key_to_toml, text_to_toml};
+use super::tree::{Data, Entry, Node, key_to_toml, text_to_toml};
 use super::{Form, Rule};
 use crate::expr::{Filter, Vars};
+use crate::model::secret::{self, MASK};
 use crate::model::{Number, Rate, Size, Text, Value, parse_duration, show_duration};
 
 impl Setting for bool {
@@ -338,11 +339,9 @@ impl Setting for Value {
     }
 }
 
-/// Text that is never shown.
+/// Text that is never shown, and masked in all that gatherd says.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
-
-const MASK: &str = "***";
 
 impl std::fmt::Debug for Secret {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -360,7 +359,9 @@ impl Setting for Secret {
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
-        given.text().map(Secret)
+        let text = given.text()?;
+        secret::keep(&text);
+        Ok(Secret(text))
     }
 
     fn show(&self) -> String {
@@ -374,6 +375,87 @@ impl Setting for Secret {
 
     fn placeholder() -> Self {
         Secret(String::new())
+    }
+}
+
+/// Text that belongs to a secret, such as a user's name: shown as it is written; what is filled into it is masked in
+/// all that gatherd says, as a secret is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity(pub String);
+
+impl Setting for Identity {
+    fn expects() -> String {
+        String::expects()
+    }
+
+    fn form() -> Form {
+        Form::Text
+    }
+
+    fn read(given: &Given<'_>) -> Result<Self, Wrong> {
+        let text = given.text()?;
+        if given.has_names() {
+            secret::keep(&text);
+        }
+        Ok(Identity(text))
+    }
+
+    fn show(&self) -> String {
+        self.0.show()
+    }
+
+    fn placeholder() -> Self {
+        Identity(String::new())
+    }
+}
+
+/// Any value in which texts may be secret: what is written into it as it stands is never shown.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SecretValue(pub Value);
+
+impl Setting for SecretValue {
+    fn expects() -> String {
+        Value::expects()
+    }
+
+    fn form() -> Form {
+        Value::form()
+    }
+
+    fn read(given: &Given<'_>) -> Result<Self, Wrong> {
+        let value = Value::read(given)?;
+        keep_texts(&value);
+        Ok(SecretValue(value))
+    }
+
+    fn show(&self) -> String {
+        text_to_toml(MASK)
+    }
+
+    fn show_given(node: &Node) -> String {
+        match &node.data {
+            Data::Text(_) => Secret::show_given(node),
+            Data::List(nodes) => format!("[{}]", nodes.iter().map(Self::show_given).collect::<Vec<_>>().join(", ")),
+            Data::Table(table) => {
+                let shown =
+                    |(key, entry): (&str, &Entry)| format!("{} = {}", key_to_toml(key), Self::show_given(&entry.node));
+                format!("{{ {} }}", table.iter().map(shown).collect::<Vec<_>>().join(", "))
+            }
+            _ => node.to_toml(),
+        }
+    }
+
+    fn placeholder() -> Self {
+        SecretValue(Value::Null)
+    }
+}
+
+fn keep_texts(value: &Value) {
+    match value {
+        Value::Text(text) => secret::keep(text),
+        Value::Array(values) => values.iter().for_each(keep_texts),
+        Value::Object(object) => object.iter().for_each(|(_, value)| keep_texts(value)),
+        _ => {}
     }
 }
 

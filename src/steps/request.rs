@@ -72,7 +72,13 @@ impl StepSettings for Settings {
     }
 
     fn open(&self, context: &StepContext, _limit: usize) -> Opened<Step> {
-        let endpoint = context.clients.endpoint(&self.endpoint, &self.template.url);
+        let mut endpoint = context.clients.endpoint(&self.endpoint, &self.template.url);
+        if self.policy.refreshes_auth() {
+            endpoint = endpoint.judging().ok_or_else(|| {
+                let message = "`do = \"refresh_auth\"` needs a client that signs in: name one with `auth` in `via`";
+                Fault::stop(FaultKind::Request, message)
+            })?;
+        }
         let settings = Arc::new(self.clone());
         Ok(Step::Fetch(Arc::new(RequestStep { settings, endpoint, clock: context.clock.clone() })))
     }
@@ -133,6 +139,7 @@ impl RequestStep {
     async fn replied(&self, method: Method, url: Url, response: Response, meter: &Meter) -> Answer {
         let not_before = retry_after(&response.headers, &self.clock);
         let mut reply = response.to_reply();
+        let ticket = response.ticket;
         let parsed = match response.body {
             Err(fault) => Err(fault),
             Ok(body) => {
@@ -150,7 +157,7 @@ impl RequestStep {
             Err(fault) => (Value::Null, Some(fault)),
         };
         reply.fault = fault.as_ref().map(|fault| fault.kind.name());
-        Answer { method, url, value, reply: Arc::new(reply), fault, not_before }
+        Answer { method, url, value, reply: Arc::new(reply), fault, ticket, not_before }
     }
 
     /// Whether a body with these headers is parsed as JSON.
@@ -172,7 +179,15 @@ impl RequestStep {
             elapsed: self.clock.instant() - started,
             fault: Some(fault.kind.name()),
         };
-        Answer { method, url, value: Value::Null, reply: Arc::new(reply), fault: Some(fault), not_before: None }
+        Answer {
+            method,
+            url,
+            value: Value::Null,
+            reply: Arc::new(reply),
+            fault: Some(fault),
+            ticket: None,
+            not_before: None,
+        }
     }
 
     /// The value of a body. One that comes with an error status is what it can be: the status says more than the
@@ -216,8 +231,16 @@ impl RequestStep {
         } else {
             answer.default_decision()
         };
+        if self.settings.policy.refreshes_auth() {
+            match &decision {
+                Decision::RefreshAuth(_) => self.endpoint.refuse(answer.ticket.as_ref())?,
+                // Whatever else became of it, no rule says that the credentials were refused.
+                _ if answer.reply.status.is_some_and(is_success) => self.endpoint.accept(answer.ticket.as_ref()),
+                _ => {}
+            }
+        }
         match decision {
-            Decision::Fail(fault) => Err(fault),
+            Decision::Fail(fault) | Decision::RefreshAuth(fault) => Err(fault),
             Decision::Filter => Ok(Outputs::Filtered(Reason::Policy)),
             Decision::Pass => {
                 let reply = answer.value.clone();

@@ -6,10 +6,28 @@ use jiff::Timestamp;
 use log::kv::{self, Key, Value, VisitSource};
 use log::{Level, Record};
 
+use crate::model::secret;
+
 /// `2026-11-21T09:30:00.123Z WARN gatherd::pipeline [quakes-7f3a09c2] message key=value`
 ///
 /// The journal has times of its own and wants the priority first, as in sd-daemon(3).
 pub(super) fn write_text(out: &mut impl Write, record: &Record<'_>, journal: bool, color: bool) -> io::Result<()> {
+    write_masked(out, |line| text_line(line, record, journal, color))
+}
+
+/// `{"time":…,"level":…,"target":…,"trace":…,"message":…, and the fields}`
+pub(super) fn write_json(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+    write_masked(out, |line| json_line(line, record))
+}
+
+/// Writes a line without the secrets that are in it.
+fn write_masked(out: &mut impl Write, write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<()> {
+    let mut line = Vec::new();
+    write(&mut line)?;
+    out.write_all(secret::mask(&String::from_utf8_lossy(&line)).as_bytes())
+}
+
+fn text_line(out: &mut Vec<u8>, record: &Record<'_>, journal: bool, color: bool) -> io::Result<()> {
     let mut fields = Fields::of(record);
     if journal {
         write!(out, "<{}>", priority(record.level()))?;
@@ -33,8 +51,7 @@ pub(super) fn write_text(out: &mut impl Write, record: &Record<'_>, journal: boo
     writeln!(out)
 }
 
-/// `{"time":…,"level":…,"target":…,"trace":…,"message":…, and the fields}`
-pub(super) fn write_json(out: &mut impl Write, record: &Record<'_>) -> io::Result<()> {
+fn json_line(out: &mut Vec<u8>, record: &Record<'_>) -> io::Result<()> {
     let mut fields = Fields::of(record);
     let trace = fields.take_trace();
     let mut line = serde_json::Map::new();

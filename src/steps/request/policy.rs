@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use crate::component::FilterFault;
 use crate::expr::{Filter, Scope};
-use crate::http::{Method, Url, answered, is_success, is_transient};
+use crate::http::{Method, Ticket, Url, answered, is_success, is_transient};
 use crate::model::{Fault, FaultKind, Reply, Value, Verdict};
 use crate::settings::Section;
 
@@ -18,6 +18,8 @@ pub(super) struct Answer {
     pub reply: Arc<Reply>,
     /// Why no reply came, or why it could not be read.
     pub fault: Option<Fault>,
+    /// What the request was signed with.
+    pub ticket: Option<Ticket>,
     /// When the server wants to be asked again.
     pub not_before: Option<Instant>,
 }
@@ -29,11 +31,17 @@ pub(super) enum Action {
     Filter,
     Retry,
     Reject,
+    RefreshAuth,
 }
 
 /// The words for actions, as `on` and `gatherd explain --errors` use them.
-const ACTIONS: [(&str, Action); 4] =
-    [("pass", Action::Pass), ("filter", Action::Filter), ("retry", Action::Retry), ("reject", Action::Reject)];
+const ACTIONS: [(&str, Action); 5] = [
+    ("pass", Action::Pass),
+    ("filter", Action::Filter),
+    ("retry", Action::Retry),
+    ("reject", Action::Reject),
+    ("refresh_auth", Action::RefreshAuth),
+];
 
 #[derive(Clone)]
 struct Rule {
@@ -53,6 +61,8 @@ pub(super) enum Decision {
     Pass,
     Filter,
     Fail(Fault),
+    /// The client signs in anew, and the request is sent again. The fault is for a request that is refused even so.
+    RefreshAuth(Fault),
 }
 
 impl Policy {
@@ -67,6 +77,11 @@ impl Policy {
             Some(Rule { when: when?, action: action? })
         });
         Self { rules }
+    }
+
+    /// Whether a rule says that the client is to sign in anew.
+    pub(super) fn refreshes_auth(&self) -> bool {
+        self.rules.iter().any(|rule| rule.action == Action::RefreshAuth)
     }
 
     pub(super) fn has_rules(&self) -> bool {
@@ -107,12 +122,13 @@ impl Answer {
             Action::Pass => return Decision::Pass,
             Action::Filter => return Decision::Filter,
             Action::Retry => Verdict::Retry { not_before: self.not_before },
-            Action::Reject => Verdict::Reject,
+            Action::Reject | Action::RefreshAuth => Verdict::Reject,
         };
-        Decision::Fail(match &self.fault {
+        let fault = match &self.fault {
             Some(fault) => Fault { verdict, ..fault.clone() },
             None => self.refusal(verdict, &format!(", on which the rule `{}` acts", rule.when.source())),
-        })
+        };
+        if rule.action == Action::RefreshAuth { Decision::RefreshAuth(fault) } else { Decision::Fail(fault) }
     }
 
     pub(super) fn default_decision(&self) -> Decision {

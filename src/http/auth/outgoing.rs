@@ -1,0 +1,73 @@
+//! A request that is being signed.
+
+use bytes::Bytes;
+use http::HeaderValue;
+use jiff::Timestamp;
+use url::Url;
+
+use crate::http::failure::Failure;
+use crate::http::transport::Exchange;
+use crate::model::FaultKind;
+
+/// A request that is being signed, right before it is sent.
+pub(in crate::http) struct Outgoing<'a> {
+    request: &'a mut surf::Request,
+    body: Bytes,
+    now: Timestamp,
+}
+
+impl<'a> Outgoing<'a> {
+    pub(super) fn new(request: &'a mut surf::Request, now: Timestamp) -> Self {
+        let body = request.ext::<Exchange>().map(|exchange| exchange.body.clone()).unwrap_or_default();
+        Self { request, body, now }
+    }
+
+    pub(super) fn method(&self) -> String {
+        self.request.method().to_string()
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        self.request.url()
+    }
+
+    pub(super) fn body(&self) -> &Bytes {
+        &self.body
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.now
+    }
+
+    /// What the Host header will say.
+    pub(super) fn host(&self) -> String {
+        let url = self.url();
+        let host = url.host_str().unwrap_or_default();
+        url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+
+    pub(super) fn header(&self, name: &str) -> Option<&str> {
+        Some(self.request.header(name)?.last().as_str())
+    }
+
+    pub(super) fn set_header(&mut self, name: &str, value: &str) -> Result<(), Failure> {
+        if HeaderValue::from_str(value).is_err() {
+            let cause = format!("what signs it holds a character that cannot stand in the header `{name}`");
+            return Err(Failure::reject(FaultKind::Auth, cause));
+        }
+        self.request.insert_header(name, value);
+        Ok(())
+    }
+
+    /// Sets the Authorization header, unless the request's author has.
+    pub(super) fn authorize(&mut self, value: &str) -> Result<(), Failure> {
+        if self.header("authorization").is_some() {
+            return Ok(());
+        }
+        self.set_header("authorization", value)
+    }
+
+    pub(super) fn append_query(&mut self, name: &str, value: &str) {
+        let request: &mut surf::http::Request = self.request.as_mut();
+        request.url_mut().query_pairs_mut().append_pair(name, value);
+    }
+}
