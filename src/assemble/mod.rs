@@ -1,5 +1,6 @@
 //! The one place where names in a config meet code: makes the plan of what to run.
 
+mod admin;
 mod common;
 mod component;
 mod description;
@@ -12,6 +13,7 @@ mod sink;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
+pub use admin::AdminSettings;
 pub use description::{ComponentDescription, Description, PipelineDescription};
 pub use kinds::{KindDescription, ROLES, RoleDescription, describe_kinds};
 pub use schema::schema;

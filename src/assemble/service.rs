@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::admin::{self, AdminSettings};
 use crate::http::{Allow, read_allow};
 use crate::model::Size;
 use crate::pipeline::DeadLimits;
@@ -21,6 +22,8 @@ pub struct Service {
     pub threads: usize,
     /// What data may lead to, beside public addresses.
     pub allow: Allow,
+    /// Where people and programs may look at it.
+    pub admin: Option<AdminSettings>,
 }
 
 const STATE: &str = "the folder of what must outlive the process; `--state` goes before it, and without both it is \
@@ -40,6 +43,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         dead_letters: read_dead_letters(section),
         threads: read_threads(section),
         allow: read_allow(section),
+        admin: admin::read(section),
     };
     // Read once before all else, since `${secret:NAME}` needs it.
     let _: Option<PathBuf> =

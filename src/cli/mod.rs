@@ -4,6 +4,7 @@ mod check;
 mod dead;
 mod demo;
 mod explain;
+mod graph;
 mod kinds;
 mod mistakes;
 mod new;
@@ -11,6 +12,7 @@ mod output;
 mod progress;
 mod run;
 mod schema;
+mod status;
 mod store;
 
 use std::path::PathBuf;
@@ -60,6 +62,12 @@ enum Command {
     New(new::NewArguments),
     /// Print the JSON Schema of the config, for editors that complete and check TOML.
     Schema,
+    /// Show how the gatherd that runs is doing.
+    Status(status::StatusArguments),
+    /// Watch how the gatherd that runs is doing.
+    Top(status::TopArguments),
+    /// Draw the pipelines of a config, or of the gatherd that runs.
+    Graph(graph::GraphArguments),
     /// Look at the items that were given up.
     Dead(dead::DeadArguments),
     /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
@@ -92,6 +100,9 @@ pub fn main() -> ExitCode {
         Command::Kinds(arguments) => kinds::kinds(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Schema => schema::schema(),
+        Command::Status(arguments) => status::status(arguments),
+        Command::Top(arguments) => status::top(arguments),
+        Command::Graph(arguments) => graph::graph(arguments),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Store(arguments) => store::store(arguments),
     }

@@ -4,8 +4,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::admin::Admin;
+use super::api::Api;
 use super::control::Control;
 use super::service_manager;
+use crate::assemble::AdminSettings;
 use crate::http::Clients;
 use crate::model::{Fault, FaultKind};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
@@ -20,6 +23,8 @@ pub struct Order {
     pub once: bool,
     /// Abandon the items of a sink that has failed for so long.
     pub give_up: Option<Duration>,
+    /// Where people and programs may look at it.
+    pub admin: Option<AdminSettings>,
 }
 
 /// How a process came to its end.
@@ -70,7 +75,14 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let mut signals = Signals::listen()
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
-        let control = Control::listen(&order.state, &store, &engine, clock.clone());
+        let api = Arc::new(Api {
+            store: store.clone(),
+            engine: engine.clone(),
+            clock: clock.clone(),
+            started: clock.timestamp(),
+        });
+        let admin = order.admin.as_ref().map(|settings| Admin::listen(settings, &api)).transpose()?;
+        let control = Control::listen(&order.state, &api);
         service_manager::ready();
         if !order.once {
             log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
@@ -101,6 +113,9 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
                 engine.abandon().await;
             })
             .await;
+        }
+        if let Some(admin) = admin {
+            admin.close().await;
         }
         if let Some(control) = control {
             control.close().await;

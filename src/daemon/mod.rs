@@ -1,10 +1,15 @@
 //! A process's life: start, drain, stop, and what the service manager is told of it.
 
+mod admin;
+mod api;
 mod control;
 mod life;
 mod service_manager;
 mod state_folder;
 
+pub use api::{
+    ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, SinkShown, Status, TimesShown,
+};
 pub use control::ControlClient;
 pub use life::{Ending, Order, run};
 pub use state_folder::state_folder;

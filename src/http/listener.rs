@@ -9,6 +9,7 @@ use std::str::FromStr;
 
 use super::io::Stream;
 use crate::runtime::{TcpListener, UnixListener};
+use crate::settings::Section;
 
 /// An address and port, or the path of a socket of this machine.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -18,6 +19,23 @@ pub enum ListenAddress {
 }
 
 impl ListenAddress {
+    /// The setting `listen`.
+    pub fn read(section: &mut Section<'_>) -> Option<Self> {
+        let listen: Option<String> = section.required(
+            "listen",
+            "an address and port, such as \"127.0.0.1:8080\", or a socket of this machine, such as \"unix:hook.sock\"",
+        );
+        match listen?.parse() {
+            Ok(listen) => Some(listen),
+            Err(wrong) => {
+                let wrong: String = wrong;
+                let (message, way_out) = wrong.split_once("; ").unwrap_or((&wrong, "write an address and a port"));
+                section.mistake("listen", message, way_out);
+                None
+            }
+        }
+    }
+
     /// Whether only this machine can reach it.
     pub fn is_local(&self) -> bool {
         match self {

@@ -16,12 +16,17 @@ use super::listener::{ListenAddress, Listener};
 use super::server::{Asked, Handler, serve};
 use crate::runtime::{self, Clock};
 
+/// How many connections one address has at most, unless it is said otherwise.
+const CONNECTIONS: usize = 512;
+
 /// The servers of a process. A clone shares them.
 #[derive(Clone)]
 pub struct Listeners(Arc<All>);
 
 struct All {
     clock: Clock,
+    /// How many connections one address has at most.
+    connections: usize,
     servers: Mutex<HashMap<ListenAddress, Server>>,
     /// Held by every connection; closed once nobody holds the other end.
     alive: Mutex<Option<Sender<Infallible>>>,
@@ -53,8 +58,13 @@ pub struct Listening {
 
 impl Listeners {
     pub fn new(clock: Clock) -> Self {
+        Self::with_connections(clock, CONNECTIONS)
+    }
+
+    /// With at most so many connections to one address.
+    pub fn with_connections(clock: Clock, connections: usize) -> Self {
         let (alive, ended) = async_channel::bounded(1);
-        Self(Arc::new(All { clock, servers: Mutex::default(), alive: Mutex::new(Some(alive)), ended }))
+        Self(Arc::new(All { clock, connections, servers: Mutex::default(), alive: Mutex::new(Some(alive)), ended }))
     }
 
     /// Listens at `address`, beside those who do so already. Of two that have the same method and path, the later one
@@ -71,7 +81,8 @@ impl Listeners {
                 let routes = Arc::new(Mutex::new(vec![route]));
                 let (stop, stopped) = async_channel::bounded(1);
                 let alive = lock(&all.alive).clone();
-                runtime::spawn(serve(listener, all.clock.clone(), stopped, alive, by_route(routes.clone())));
+                let handler = by_route(routes.clone());
+                runtime::spawn(serve(listener, all.clock.clone(), stopped, alive, all.connections, handler));
                 servers.insert(address.clone(), Server { bound, routes, _stop: stop });
             }
         }

@@ -8,6 +8,7 @@ mod admission;
 mod auth;
 mod body;
 mod client;
+mod connections;
 mod connector;
 mod content;
 mod decode;
@@ -27,6 +28,7 @@ mod settings;
 mod status;
 mod template;
 mod tls;
+mod token;
 mod transport;
 mod trust;
 
@@ -48,5 +50,6 @@ pub use settings::{ClientSettings, EndpointSettings, Limits, read_allow, read_he
 pub use status::{answered, is_success, is_transient, retry_after};
 pub use surf::http::Method;
 pub use template::{Payload, RequestTemplate, Unrendered};
+pub use token::{Refusal, Token, read_header_name};
 pub use trust::Allow;
 pub use url::Url;

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_channel::Receiver;
-use async_lock::{Semaphore, SemaphoreGuardArc};
 use bytes::Bytes;
 use futures_lite::future::Boxed;
 use http::header::{CONTENT_TYPE, EXPECT};
@@ -16,6 +15,7 @@ use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
+use super::connections::{Connections, Place};
 use super::io::{Stream, Timer};
 use super::listener::Listener;
 use crate::runtime::{self, Clock};
@@ -28,9 +28,6 @@ const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
-
-/// How many connections are served at once; the next ones wait in the system's queue.
-const CONNECTIONS: usize = 512;
 
 /// How much of a body that is not wanted is taken all the same, and for how long: a client that still sends when its
 /// connection ends may never see the reply.
@@ -96,24 +93,25 @@ pub fn reply(status: StatusCode, line: &str) -> Response<Bytes> {
     response
 }
 
-/// Serves connections as they come, until `stop` is closed; requests that have come by then are answered, by tasks
-/// that hold on to `alive`.
+/// Serves connections as they come, at most `most` at once, until `stop` is closed; requests that have come by then are
+/// answered, by tasks that hold on to `alive`.
 pub(super) async fn serve<A: Clone + Send + 'static>(
     listener: Listener,
     clock: Clock,
     stop: Receiver<Infallible>,
     alive: A,
+    most: usize,
     handler: Handler,
 ) {
-    let room = Arc::new(Semaphore::new(CONNECTIONS));
+    let connections = Connections::new(most);
     loop {
         let accepted = async {
-            let place = room.acquire_arc().await;
-            Some((listener.accept().await, place))
+            let accepted = listener.accept().await?;
+            Ok((accepted, connections.place().await))
         };
-        match runtime::race(accepted, stopped(&stop)).await {
+        match runtime::race(async { Some(accepted.await) }, stopped(&stop)).await {
             None => break,
-            Some((Ok((stream, peer)), place)) => {
+            Some(Ok(((stream, peer), place))) => {
                 let connection = Connection { stream, peer, clock: clock.clone(), stop: stop.clone(), place };
                 let (handler, alive) = (handler.clone(), alive.clone());
                 runtime::spawn(async move {
@@ -121,7 +119,8 @@ pub(super) async fn serve<A: Clone + Send + 'static>(
                     drop(alive);
                 });
             }
-            Some((Err(error), _)) => {
+            Some(Err(error)) => {
+                let error: std::io::Error = error;
                 log::warn!(cause:% = error; "a connection could not be accepted");
                 // Out of descriptors, most likely: some have to close first.
                 clock.sleep(Duration::from_millis(100)).await;
@@ -144,7 +143,7 @@ struct Connection {
     peer: Option<SocketAddr>,
     clock: Clock,
     stop: Receiver<Infallible>,
-    place: SemaphoreGuardArc,
+    place: Place,
 }
 
 impl Connection {
@@ -152,8 +151,13 @@ impl Connection {
         let Self { stream, peer, clock, stop, place } = self;
         let service = service_fn(|request: http::Request<Incoming>| {
             let (head, body) = request.into_parts();
+            let answering = place.answering();
             let answered = handler(Asked { head, body: RequestBody { body, clock: clock.clone() }, peer });
-            async { Ok::<_, Infallible>(answered.await.map(Full::new)) }
+            async {
+                let response = answered.await;
+                drop(answering);
+                Ok::<_, Infallible>(response.map(Full::new))
+            }
         });
         let mut served = std::pin::pin!(
             http1::Builder::new()
@@ -161,7 +165,12 @@ impl Connection {
                 .header_read_timeout(HEAD_TIMEOUT)
                 .serve_connection(stream, service)
         );
-        let outcome = match runtime::race(async { Some(served.as_mut().await) }, stopped(&stop)).await {
+        let lost = async {
+            place.lost().await;
+            Some(Ok(()))
+        };
+        let ended = runtime::race(async { Some(served.as_mut().await) }, lost);
+        let outcome = match runtime::race(ended, stopped(&stop)).await {
             Some(outcome) => outcome,
             None => {
                 served.as_mut().graceful_shutdown();
@@ -171,6 +180,5 @@ impl Connection {
         if let Err(error) = outcome {
             log::debug!(cause:% = error; "a client's connection ended early");
         }
-        drop(place);
     }
 }

@@ -119,6 +119,10 @@ impl Counters {
         add(&self.unwanted, 1);
     }
 
+    pub(super) fn unwanted_count(&self) -> u64 {
+        read(&self.unwanted)
+    }
+
     /// A new item has come through all steps.
     pub(super) fn came_through(&self, clock: &Clock) {
         let millis = clock.instant().saturating_duration_since(self.started).as_millis();

@@ -27,6 +27,8 @@ pub struct PipelineStatus {
     pub counts: Counts,
     /// By reason.
     pub filtered: Vec<(&'static str, u64)>,
+    /// Those of them that no sink wanted.
+    pub unwanted: u64,
     /// In the order in which items pass them: the source, the steps, the sinks.
     pub components: Vec<ComponentStatus>,
     pub state: PipelineState,
@@ -155,6 +157,7 @@ impl PipelineHandle {
             part: self.part,
             counts: self.counters.read(),
             filtered: filtered.into_iter().map(|(reason, count)| (reason.name(), count)).collect(),
+            unwanted: self.counters.unwanted_count(),
             components: self.components(running.as_deref()),
             state,
             fault,

@@ -103,6 +103,8 @@ rules! {
     UnknownQueue = "unknown-queue",
     /// No two sources listen for the same requests.
     TakenTwice = "taken-twice",
+    /// What other machines can reach asks for a token.
+    OpenAdmin = "open-admin",
 }
 
 #[cfg(test)]

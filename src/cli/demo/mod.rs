@@ -46,7 +46,7 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };
     let run = || -> Result<Ending, Fault> {
         let plan = assembled.into_plan(&Clock::system())?;
-        let order = Order { plan, state: PathBuf::from("state"), once: true, give_up: None };
+        let order = Order { plan, state: PathBuf::from("state"), once: true, give_up: None, admin: None };
         daemon::run(&order, Progress::show)
     };
     match run() {

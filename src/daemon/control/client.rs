@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use bytes::Bytes;
 use http::{Method, Request};
 
-use super::{dead, socket_places, store};
+use super::socket_places;
+use crate::daemon::api::{Status, compaction, letters};
 use crate::http::ask_local;
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
@@ -27,16 +28,21 @@ impl ControlClient {
         Some(Self { socket })
     }
 
+    /// How the daemon is doing.
+    pub fn status(&self) -> Result<Status, Fault> {
+        serde_json::from_slice(&self.ask(Method::GET, "/status", None)?).map_err(|_| not_understood())
+    }
+
     /// Dead letters, newest first; fewer than there are, or than the filter's limit. The last one is where to go on.
     pub fn dead_letters(&self, filter: &DeadLetterFilter) -> Result<Vec<DeadLetter>, Fault> {
-        let body = self.ask(Method::GET, &format!("/dead?{}", dead::list_query(filter)), None)?;
+        let body = self.ask(Method::GET, &format!("/dead?{}", letters::list_query(filter)), None)?;
         let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
         lines.map(|line| DeadLetter::from_json(&parse(line)?).ok_or_else(not_understood)).collect()
     }
 
     pub fn dead_letter_ids(&self, filter: &DeadLetterFilter) -> Result<Vec<i64>, Fault> {
-        let body = self.ask(Method::GET, &format!("/dead/ids?{}", dead::list_query(filter)), None)?;
-        dead::read_ids(&parse(&body)?).ok_or_else(not_understood)
+        let body = self.ask(Method::GET, &format!("/dead/ids?{}", letters::list_query(filter)), None)?;
+        letters::read_ids(&parse(&body)?).ok_or_else(not_understood)
     }
 
     pub fn dead_letter(&self, id: i64) -> Result<Option<DeadLetter>, Fault> {
@@ -55,7 +61,7 @@ impl ControlClient {
     pub fn replay_dead_letters(&self, replays: &[Replay]) -> Result<Vec<String>, Fault> {
         let mut warnings: Vec<String> = Vec::new();
         for portion in replays.chunks(PORTION) {
-            let body = self.ask(Method::POST, "/dead/replay", Some(&dead::replay_body(portion)))?;
+            let body = self.ask(Method::POST, "/dead/replay", Some(&letters::replay_body(portion)))?;
             let body = parse(&body)?;
             let Some(Value::Array(told)) = body.get("warnings") else { return Err(not_understood()) };
             for warning in told.iter().filter_map(Value::as_text) {
@@ -69,14 +75,14 @@ impl ControlClient {
 
     pub fn drop_dead_letters(&self, ids: &[i64]) -> Result<(), Fault> {
         for portion in ids.chunks(PORTION) {
-            self.ask(Method::POST, "/dead/drop", Some(&dead::ids_body(portion, [])))?;
+            self.ask(Method::POST, "/dead/drop", Some(&letters::ids_body(portion, [])))?;
         }
         Ok(())
     }
 
     /// Gives back the unused space of the store.
     pub fn compact(&self) -> Result<Compacted, Fault> {
-        store::read_compacted(&parse(&self.ask(Method::POST, "/store/compact", None)?)?).ok_or_else(not_understood)
+        compaction::read_compacted(&parse(&self.ask(Method::POST, "/store/compact", None)?)?).ok_or_else(not_understood)
     }
 
     /// The body of a reply that is a success.

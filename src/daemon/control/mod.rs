@@ -1,22 +1,8 @@
 //! The control socket, over which commands speak with a daemon that runs: HTTP/1.1 on `control.sock`, for its owner
-//! alone.
-//!
-//! | request | is |
-//! |---|---|
-//! | `GET /dead?…` | dead letters, newest first, one JSON object a line; see [`dead::list_query`] |
-//! | `GET /dead/ids?…` | their ids, as an array |
-//! | `GET /dead/ID` | one of them |
-//! | `PUT /dead/ID/value` | gives one another value |
-//! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
-//! | `POST /dead/drop` | drops some: `{"ids": […]}` |
-//! | `POST /store/compact` | gives back the unused space of the store: `{"bytes_before": …, "bytes_after": …}` |
-//!
-//! A reply that is no success holds a line for a person.
+//! alone. What it answers stands in [`super::api`].
 
 mod client;
-mod dead;
 mod server;
-mod store;
 
 use std::path::{Path, PathBuf};
 

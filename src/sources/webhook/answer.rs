@@ -7,10 +7,10 @@ use bytes::Bytes;
 use http::header::{CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
-use super::credentials::{Credentials, Refusal};
+use super::credentials::Credentials;
 use super::room::{Held, Room};
 use super::{Received, remote};
-use crate::http::{Asked, BodyFault, ReadAs, reply, value_of};
+use crate::http::{Asked, BodyFault, ReadAs, Refusal, reply, value_of};
 use crate::model::{Labels, Object, Outcome, Text, Value, headers_value, json};
 use crate::runtime::{self, Clock};
 

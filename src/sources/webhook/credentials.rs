@@ -6,6 +6,7 @@ use http::header::AUTHORIZATION;
 use http::{HeaderMap, HeaderName};
 use ring::hmac::{self, Algorithm, Key};
 
+use crate::http::{Refusal, Token, read_header_name};
 use crate::settings::{Secret, Section};
 
 /// What a request must carry.
@@ -13,15 +14,6 @@ use crate::settings::{Secret, Section};
 pub(super) struct Credentials {
     token: Option<Token>,
     signature: Option<Signature>,
-}
-
-/// A text that both sides know.
-#[derive(Clone)]
-struct Token {
-    header: HeaderName,
-    /// Compared by its tag under a key that nobody knows, so that the time this takes tells nothing.
-    key: Key,
-    tag: hmac::Tag,
 }
 
 /// A code over the body, as it was sent, by a key that both sides know (HMAC, RFC 2104).
@@ -38,15 +30,6 @@ struct Signature {
 enum Encoding {
     Hex,
     Base64,
-}
-
-/// Why a request is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
-    /// It carries no credentials.
-    Missing,
-    /// They are not right.
-    Wrong,
 }
 
 impl Credentials {
@@ -79,52 +62,17 @@ impl Credentials {
     pub(super) fn without(&self, headers: &HeaderMap) -> HeaderMap {
         let mut headers = headers.clone();
         headers.remove(AUTHORIZATION);
-        if let Some(Token { header, .. }) = &self.token {
-            headers.remove(header);
+        if let Some(token) = &self.token {
+            headers.remove(token.header());
         }
         headers
     }
 }
 
-impl Token {
-    fn read(section: &mut Section<'_>) -> Option<Self> {
-        section.shorthand("secret");
-        let secret: Option<Secret> = section.required("secret", "the text; write it as \"${secret:NAME}\"");
-        let header = read_header(
-            section,
-            AUTHORIZATION.as_str(),
-            "the header that holds it; in `Authorization` it stands after `Bearer`",
-        );
-        let secret = secret?;
-        if secret.0.is_empty() {
-            section.mistake("secret", "a token without a character keeps nobody out", "write a long random text");
-        }
-        let key = Key::new(hmac::HMAC_SHA256, &std::array::from_fn::<u8, 32, _>(|_| fastrand::u8(..)));
-        Some(Self { header: header?, tag: hmac::sign(&key, secret.0.as_bytes()), key })
-    }
-
-    fn check(&self, headers: &HeaderMap) -> Result<(), Refusal> {
-        let value = headers.get(&self.header).ok_or(Refusal::Missing)?.as_bytes();
-        let token = if self.header == AUTHORIZATION {
-            let (scheme, token) = value.split_at_checked(BEARER.len()).ok_or(Refusal::Missing)?;
-            if !scheme.eq_ignore_ascii_case(BEARER) {
-                return Err(Refusal::Missing);
-            }
-            token.trim_ascii()
-        } else {
-            value
-        };
-        hmac::verify(&self.key, token, self.tag.as_ref()).map_err(|_| Refusal::Wrong)
-    }
-}
-
-/// RFC 6750.
-const BEARER: &[u8] = b"Bearer ";
-
 impl Signature {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         let secret: Option<Secret> = section.required("secret", "the key; write it as \"${secret:NAME}\"");
-        let header = read_header(section, "X-Hub-Signature-256", "the header that holds the code");
+        let header = read_header_name(section, "X-Hub-Signature-256", "the header that holds the code");
         let algorithms: [(&str, &'static Algorithm); 4] = [
             ("sha256", &hmac::HMAC_SHA256),
             ("sha1", &hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY),
@@ -156,15 +104,6 @@ impl Signature {
         let code = code.map_err(|_| Refusal::Wrong)?;
         hmac::verify(&self.key, body, &code).map_err(|_| Refusal::Wrong)
     }
-}
-
-fn read_header(section: &mut Section<'_>, default: &str, about: &'static str) -> Option<HeaderName> {
-    let name = section.or("header", default.to_owned(), about);
-    let header = name.parse().ok();
-    if header.is_none() {
-        section.mistake("header", format!("`{name}` is not the name of a header"), "use letters, digits and hyphens");
-    }
-    header
 }
 
 #[cfg(test)]

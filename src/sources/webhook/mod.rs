@@ -65,10 +65,7 @@ struct Webhook {
 impl Webhook {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         section.shorthand("listen");
-        let listen: Option<String> = section.required(
-            "listen",
-            "an address and port, such as \"127.0.0.1:8080\", or a socket of this machine, such as \"unix:hook.sock\"",
-        );
+        let listen = ListenAddress::read(section);
         let path = section.or("path", "/".to_owned(), "the path; with `/*` at its end, everything below it");
         let words: Vec<_> = METHODS.iter().enumerate().map(|(place, (word, _))| (*word, place)).collect();
         let method = METHODS[section.choice("method", &words, "the method")].1.clone();
@@ -86,14 +83,7 @@ impl Webhook {
         if waiting == 0 {
             section.mistake("waiting", "with 0 no request could ever be taken", "write 1 or more");
         }
-        let listen = match listen?.parse::<ListenAddress>() {
-            Ok(listen) => listen,
-            Err(wrong) => {
-                let (message, way_out) = wrong.split_once("; ").unwrap_or((&wrong, "write an address and a port"));
-                section.mistake("listen", message, way_out);
-                return None;
-            }
-        };
+        let listen = listen?;
         if !listen.is_local() && !open && credentials.is_none() && !section.has("token") && !section.has("hmac") {
             section.mistake(
                 "listen",

@@ -1,4 +1,4 @@
-//! What of dead letters goes over the control socket.
+//! What of dead letters goes over HTTP, as both sides write and read it.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use crate::store::{DeadLetterFilter, Replay};
 
 /// A filter as the query of a request: `pipeline`, `component`, `fault`, `since`, `until`, `limit`, and `after` as
 /// `TIME,ID`.
-pub(super) fn list_query(filter: &DeadLetterFilter) -> String {
+pub(in crate::daemon) fn list_query(filter: &DeadLetterFilter) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     let after = filter.after.map(|(last, id)| format!("{last},{id}"));
     for (name, value) in [
@@ -29,7 +29,7 @@ pub(super) fn list_query(filter: &DeadLetterFilter) -> String {
 }
 
 /// Reads what [`list_query`] wrote. The error names what is wrong.
-pub(super) fn read_list_query(query: &str) -> Result<DeadLetterFilter, String> {
+pub(in crate::daemon) fn read_list_query(query: &str) -> Result<DeadLetterFilter, String> {
     let mut filter = DeadLetterFilter::default();
     for (name, value) in form_urlencoded::parse(query.as_bytes()) {
         let wrong = || format!("`{name}` cannot be `{value}`");
@@ -55,20 +55,20 @@ pub(super) fn read_list_query(query: &str) -> Result<DeadLetterFilter, String> {
 }
 
 /// The body of a request that is about these letters.
-pub(super) fn ids_body(ids: &[i64], more: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
+pub(in crate::daemon) fn ids_body(ids: &[i64], more: impl IntoIterator<Item = (&'static str, Value)>) -> Value {
     let ids = Value::array(ids.iter().map(|id| Value::from(*id)).collect());
     let entries = [("ids", ids)].into_iter().chain(more);
     Value::object(entries.map(|(name, value)| (Text::from(name), value)).collect::<Object>())
 }
 
 /// Reads what [`ids_body`] wrote.
-pub(super) fn read_ids(body: &Value) -> Option<Vec<i64>> {
+pub(in crate::daemon) fn read_ids(body: &Value) -> Option<Vec<i64>> {
     let Value::Array(ids) = body.get("ids")? else { return None };
     ids.iter().map(Value::as_i64).collect()
 }
 
 /// The body of a request to replay letters that all enter at the same step, at the same pace.
-pub(super) fn replay_body(replays: &[Replay]) -> Value {
+pub(in crate::daemon) fn replay_body(replays: &[Replay]) -> Value {
     let ids: Vec<i64> = replays.iter().map(|replay| replay.letter).collect();
     let first = replays.first();
     let from = first.and_then(|replay| replay.from.clone()).map_or(Value::Null, Value::Text);
@@ -77,7 +77,7 @@ pub(super) fn replay_body(replays: &[Replay]) -> Value {
 }
 
 /// Reads what [`replay_body`] wrote.
-pub(super) fn read_replays(body: &Value) -> Option<Vec<Replay>> {
+pub(in crate::daemon) fn read_replays(body: &Value) -> Option<Vec<Replay>> {
     let from = match body.get("from") {
         None | Some(Value::Null) => None,
         Some(from) => Some(Text::from(from.as_text()?)),

@@ -1,0 +1,89 @@
+//! `gatherd status`, `top` and `graph` through the real program.
+
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test")]
+
+mod support;
+
+use support::gatherd::{IDLE, Workplace, wait_for_lines};
+use support::wait_until;
+
+const CHAIN: &str = r#"
+    [pipeline.numbers]
+    from  = { items = { range = [1, 5] } }
+    steps = [ { where = ". != 2" }, { map = "{n: .}" } ]
+    to    = ["work", "kept"]
+
+    [pipeline.squares]
+    from  = { queue = "work" }
+    steps = [ { map = ".n * .n" } ]
+    to    = [ { file = "squares.ndjson" } ]
+
+    [queue.work]
+
+    [sink.kept]
+    file = "kept.ndjson"
+"#;
+
+#[test]
+fn status_shows_each_pipeline_sink_and_queue() {
+    let workplace = Workplace::new(&format!("{CHAIN}{IDLE}"));
+    let _daemon = workplace.start();
+    wait_for_lines(&workplace, "squares.ndjson", 4);
+    wait_until("all is counted", || {
+        let told = workplace.gatherd(&["status", "--json"]).stdout;
+        let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+        told["pipelines"][1]["delivered"] == 4
+    });
+    for command in ["status", "top"] {
+        let shown = workplace.gatherd(&[command]);
+        assert_eq!(shown.code(), Some(0), "{shown:?}");
+        let row = |first: &str| {
+            let line = shown.stdout.lines().find(|line| line.split_whitespace().next() == Some(first));
+            line.unwrap_or_else(|| panic!("no row {first}: {}", shown.stdout)).to_owned()
+        };
+        let cells = |first: &str| row(first).split_whitespace().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(cells("numbers")[2], "5", "{}", shown.stdout);
+        assert_eq!(cells("numbers")[4..6], ["8", "1"], "{}", shown.stdout);
+        assert_eq!(cells("kept")[1], "works");
+        assert_eq!(cells("work")[1], "works", "a queue is where items go to");
+        assert!(row("PIPELINE").contains("PER SECOND"), "{}", shown.stdout);
+    }
+}
+
+#[test]
+fn without_a_daemon_the_way_out_is_named() {
+    let workplace = Workplace::new(IDLE);
+    for command in ["status", "top", "graph"] {
+        let shown = workplace.gatherd(&[command]);
+        assert_eq!(shown.code(), Some(1), "{shown:?}");
+        assert!(shown.stderr.contains("no gatherd runs with the state folder `gatherd-state`"), "{shown:?}");
+    }
+}
+
+#[test]
+fn a_graph_is_the_same_of_a_config_and_of_what_runs() {
+    let workplace = Workplace::new(&format!("{CHAIN}{IDLE}"));
+    let of_config = |format: &str| {
+        let shown = workplace.gatherd(&["graph", "gatherd.toml", "--format", format]);
+        assert_eq!(shown.code(), Some(0), "{shown:?}");
+        shown.stdout
+    };
+    assert_eq!(
+        of_config("text"),
+        "numbers: items → where → map → (work), [kept]\n\
+         squares: (work) → map → [squares.file]\n\
+         idle: every → nowhere\n"
+    );
+    let dot = of_config("dot");
+    assert!(dot.starts_with("digraph gatherd {\n") && dot.contains("label=\"work\", shape=cylinder"), "{dot}");
+    assert_eq!(dot.matches(" -> ").count(), 7, "{dot}");
+    let mermaid = of_config("mermaid");
+    assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("[(\"work\")]"), "{mermaid}");
+    assert_eq!(mermaid.matches(" --> ").count(), 7, "{mermaid}");
+
+    let _daemon = workplace.start();
+    for format in ["text", "dot", "mermaid"] {
+        let shown = workplace.gatherd(&["graph", "--format", format]);
+        assert_eq!(shown.stdout, of_config(format), "{shown:?}");
+    }
+}
