@@ -87,6 +87,7 @@ impl Engine {
             quiescence.begin(2 * pipelines.len());
         }
         warn_of_gone(plan, store)?;
+        store.will_read(pipelines.iter().filter_map(|pipeline| pipeline.settings.queue()).map(Text::from));
         let sources = Arc::<OpenSources>::default();
         let opened: Vec<_> = pipelines.iter().map(|_| sources.open()).collect();
         drop(sinks);
@@ -427,6 +428,10 @@ async fn run(
         stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
     let quiescence = context.quiescence.clone();
     let produced = async {
+        // Queues take turns by themselves.
+        if settings.queue().is_none() {
+            running.recovered().await;
+        }
         produce(&running, settings.as_ref(), source, context, limits).await;
         drop(open);
         if let Some(quiescence) = &quiescence {
@@ -434,7 +439,10 @@ async fn run(
         }
     };
     // Boxed, since a task is moved a few times on its way to the executor, and each time through a thread's stack.
-    let replayed = Box::pin(replay(&running, sources, limits, quiescence.clone()));
+    let replayed = Box::pin(async {
+        running.recovered().await;
+        replay(&running, sources, limits, quiescence.clone()).await;
+    });
     runtime::both(Box::pin(produced), replayed).await;
     for (stage, workers) in running.stages.iter().zip(workers) {
         stage.close();

@@ -86,6 +86,17 @@ impl Running {
         self.life.fail(fault.clone());
     }
 
+    /// Waits until what was in flight at a crash has been worked on alone, or the pipeline stops.
+    pub(super) async fn recovered(&self) {
+        let stopped = async {
+            self.life.stopping().await;
+            Ok(())
+        };
+        if let Err(fault) = runtime::race(stopped, self.ledger.store.recovered()).await {
+            self.stop(&self.ledger.source_id, &fault);
+        }
+    }
+
     /// Waits until the source may make one more item: it must not run too far ahead, and whatever is in flight must
     /// find room among the dead letters. A single run does not wait for a person to make room.
     pub(super) async fn room(&self, once: bool) -> Result<(), Fault> {

@@ -66,7 +66,7 @@ pub struct Leased {
     /// How many times it has been handed out, this time included.
     pub attempts: u32,
     pub expires: Option<Timestamp>,
-    /// It was in flight when a process died: nothing else of its queue is handed out until it is settled.
+    /// It was in flight when a process died: nothing else is worked on until it is settled, for a short while at least.
     pub suspect: bool,
 }
 

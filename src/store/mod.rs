@@ -48,7 +48,7 @@ pub use statistics::{PipelineStatistics, QueueStatistics, Statistics, TableStati
 pub use validator::Validator;
 
 use crate::model::{Fault, Text, Value};
-use crate::runtime::Clock;
+use crate::runtime::{self, Clock};
 use fault::{is_damage, stop};
 use layout::Layout;
 use lock::FolderLock;
@@ -157,7 +157,7 @@ impl Store {
 
     /// Up to `count` entries of a queue that are due, the highest priority first, then the oldest. Each belongs to the
     /// caller until it is settled or released, or the process ends; that it was handed out is on disk when this
-    /// answers. Suspects come one at a time, and nothing else of their queue meanwhile.
+    /// answers. After a crash suspects come first, one at a time over all queues, and nothing else meanwhile.
     pub async fn lease(&self, queue: &str, count: usize, now: Timestamp) -> Result<Vec<Leased>, Fault> {
         let Some(writer) = &self.inner.writer else { return Err(writer::refuse_to_write()) };
         let handed = writer.lease(queue.into(), count, now).await?;
@@ -194,12 +194,36 @@ impl Store {
     }
 
     /// When to lease again if there is nothing to hand out now: the earliest time at which an entry is due, or at which
-    /// a suspect ceases to hold up its queue.
+    /// it may be the turn of its queue, while suspects come one at a time.
     pub fn next_due(&self, queue: &str) -> Result<Option<Timestamp>, Fault> {
-        let held_until = self.inner.writer.as_ref().and_then(|writer| writer.board().held_until(queue));
-        match held_until {
-            Some(until) => Ok(Some(until)),
-            None => self.inner.readers.read(|connection| queue::next_due(connection, queue)),
+        let look_again = self.inner.writer.as_ref().and_then(|writer| writer.board().look_again());
+        let Some(look_again) = look_again else {
+            return self.inner.readers.read(|connection| queue::next_due(connection, queue));
+        };
+        let wait = look_again.saturating_duration_since(self.inner.clock.instant());
+        Ok(self.inner.clock.timestamp().checked_add(wait).ok())
+    }
+
+    /// Says which queues are read in this process: what was in flight in others when a process died is not waited for.
+    pub fn will_read(&self, queues: impl IntoIterator<Item = Text>) {
+        if let Some(writer) = &self.inner.writer {
+            writer.board().will_read(queues.into_iter().collect());
+        }
+    }
+
+    /// Waits until what was in flight when a process died has been worked on alone, for a few seconds at most. Whatever
+    /// works on anything else than entries of queues waits for this first.
+    pub async fn recovered(&self) -> Result<(), Fault> {
+        let Some(writer) = &self.inner.writer else { return Ok(()) };
+        loop {
+            let recovered = writer.board().recovered();
+            if writer.board().look_again().is_none() {
+                return Ok(());
+            }
+            // It may be that nobody reads what is left, or that the time is over.
+            writer.end_recovery_in_time().await?;
+            let Some(look_again) = writer.board().look_again() else { return Ok(()) };
+            runtime::race(recovered, self.inner.clock.sleep_until(look_again)).await;
         }
     }
 

@@ -60,6 +60,11 @@ impl Writer {
         self.ask(Request::Write(changes.into_iter().map(Write::from).collect())).await.map(drop)
     }
 
+    /// Ends the recovery if nothing is left to recover, or no time.
+    pub(super) async fn end_recovery_in_time(&self) -> Result<(), Fault> {
+        self.ask(Request::EndRecoveryInTime).await.map(drop)
+    }
+
     pub(super) async fn compact(&self) -> Result<Compacted, Fault> {
         match self.ask(Request::Compact).await? {
             Answer::Compacted(compacted) => compacted,
@@ -108,6 +113,7 @@ impl Drop for Writer {
 enum Request {
     Write(Vec<Write>),
     Lease { queue: Text, count: usize, now: Timestamp },
+    EndRecoveryInTime,
     Compact,
 }
 
@@ -160,6 +166,7 @@ impl GroupWork for Commits {
         match request {
             Request::Write(writes) => writes.iter().map(weight).sum(),
             Request::Lease { count, .. } => *count,
+            Request::EndRecoveryInTime => 1,
             // Whatever else has come by then is committed first.
             Request::Compact => CHANGES,
         }
@@ -278,6 +285,10 @@ impl Commits {
                 }
                 Request::Lease { queue, count, now } => {
                     Answer::HandedOut(joined.ledger.lease(&transaction, queue, *count, *now)?)
+                }
+                Request::EndRecoveryInTime => {
+                    joined.ledger.end_recovery_in_time(&transaction)?;
+                    Answer::Written
                 }
                 // Its work comes after the commit.
                 Request::Compact => Answer::Written,

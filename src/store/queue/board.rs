@@ -1,11 +1,11 @@
 //! What the writer's thread and everyone else share about queues: sizes, and who waits for what.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use event_listener::{Event, EventListener};
-use jiff::Timestamp;
 
 use super::Handed;
 use crate::model::Text;
@@ -17,14 +17,21 @@ pub(in crate::store) struct Board {
     /// Leases that nobody works on any more.
     given_back: Mutex<Vec<Lease>>,
     damaged_entries: AtomicU64,
+    recovery: Mutex<ShownRecovery>,
+    recovered: Event,
+}
+
+#[derive(Debug, Default)]
+struct ShownRecovery {
+    read: Option<HashSet<Text>>,
+    /// Nothing once it is over.
+    look_again: Option<Instant>,
 }
 
 /// What is known of a queue as of the last commit.
 #[derive(Debug, Default)]
 struct Shown {
     size: QueueSize,
-    /// A suspect is out: nothing else is handed out before this time, or before it is settled.
-    held_until: Option<Timestamp>,
     changed: Arc<Event>,
 }
 
@@ -39,8 +46,33 @@ impl Board {
         sizes
     }
 
-    pub(in crate::store) fn held_until(&self, queue: &str) -> Option<Timestamp> {
-        self.lock().get(queue)?.held_until
+    /// What is read in this process: suspects of other queues are not waited for. Before this is known, all are.
+    pub(in crate::store) fn will_read(&self, queues: HashSet<Text>) {
+        self.recovery().read = Some(queues);
+    }
+
+    pub(super) fn is_read(&self, queue: &str) -> bool {
+        self.recovery().read.as_ref().is_none_or(|read| read.contains(queue))
+    }
+
+    /// While what was in flight at a crash is worked on alone: when to ask again.
+    pub(in crate::store) fn look_again(&self) -> Option<Instant> {
+        self.recovery().look_again
+    }
+
+    /// Wakes when the recovery is over.
+    pub(in crate::store) fn recovered(&self) -> EventListener {
+        self.recovered.listen()
+    }
+
+    /// Answers whether the recovery has come to its end with this.
+    pub(super) fn show_recovery(&self, look_again: Option<Instant>) -> bool {
+        let before = std::mem::replace(&mut self.recovery().look_again, look_again);
+        let is_over = before.is_some() && look_again.is_none();
+        if is_over {
+            self.recovered.notify(usize::MAX);
+        }
+        is_over
     }
 
     /// Wakes at the next push to the queue, or release into it.
@@ -48,10 +80,8 @@ impl Board {
         self.event(queue).listen()
     }
 
-    pub(super) fn show(&self, queue: &Text, size: QueueSize, held_until: Option<Timestamp>) {
-        let mut queues = self.lock();
-        let shown = queues.entry(queue.clone()).or_default();
-        (shown.size, shown.held_until) = (size, held_until);
+    pub(super) fn show(&self, queue: &Text, size: QueueSize) {
+        self.lock().entry(queue.clone()).or_default().size = size;
     }
 
     pub(super) fn wake(&self, queue: &str) {
@@ -78,6 +108,10 @@ impl Board {
 
     pub(in crate::store) fn damaged_entries(&self) -> u64 {
         self.damaged_entries.load(Ordering::Relaxed)
+    }
+
+    fn recovery(&self) -> MutexGuard<'_, ShownRecovery> {
+        self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn event(&self, queue: &str) -> Arc<Event> {

@@ -1,10 +1,8 @@
 //! The queues as the writer's thread keeps them: what is handed out, and how much waits.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use jiff::Timestamp;
@@ -13,8 +11,10 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::batch::{Header, Payload, pack, unpack};
 use super::progress::{Place, Progress, State};
+use super::suspects::{Recovery, Turn};
 use super::{Board, Handed, HandedOut, PackedPush, not_before, recovery};
 use crate::model::Text;
+use crate::runtime::Clock;
 use crate::store::checksum::put;
 use crate::store::schema::{BATCH, QUEUE};
 use crate::store::{Lease, QueueSize, state};
@@ -29,12 +29,6 @@ const LEASE_BYTES: usize = 4 << 20;
 /// How many rows are looked through at a time for entries that are due.
 const PROMOTED: u32 = 1000;
 
-/// A suspect that has been out for so long without harm is none any more: what waits for a slow or dead destination
-/// would hold up its queue otherwise, and be blamed for whatever ends the process meanwhile. Eight times as long after
-/// each further time that it was handed out, so that one that does its harm late is found too.
-const SUSPICION: Duration = Duration::from_secs(1);
-const LONGEST_SUSPICION: Duration = Duration::from_secs(60);
-
 pub(in crate::store) struct Ledger {
     pub(super) board: Arc<Board>,
     pub(super) file: PathBuf,
@@ -42,6 +36,8 @@ pub(in crate::store) struct Ledger {
     /// The rows that have entries out or suspect, and those that this commit changes.
     pub(super) held: Rows<Progress>,
     pub(super) next_batch: i64,
+    pub(super) recovery: Recovery,
+    pub(super) clock: Clock,
     pub(super) commit: Commit,
 }
 
@@ -55,8 +51,6 @@ pub(super) struct Queue {
     pub(super) size: QueueSize,
     /// Suspects that are not out.
     pub(super) suspects: u64,
-    /// The suspect that is out, and until when it is one.
-    alone: Option<(Place, u32, Timestamp)>,
     is_changed: bool,
     is_woken: bool,
 }
@@ -64,7 +58,7 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn new(name: Text) -> Self {
         let size = QueueSize::default();
-        Self { name, size, suspects: 0, alone: None, is_changed: true, is_woken: false }
+        Self { name, size, suspects: 0, is_changed: true, is_woken: false }
     }
 
     pub(super) fn add(&mut self, progress: &Progress) {
@@ -86,6 +80,7 @@ impl Queue {
 #[derive(Default)]
 pub(super) struct Commit {
     queues: BTreeMap<i64, Queue>,
+    recovery: Option<Recovery>,
     /// Rows as they were held before; nothing if they were not.
     rows: Rows<Option<Progress>>,
     /// Rows that are not written yet, in the order of their keys.
@@ -113,7 +108,8 @@ impl Ledger {
     }
 
     pub(in crate::store) fn begin(&mut self) {
-        self.commit = Commit { queues: self.queues.clone(), ..Commit::default() };
+        let recovery = Some(self.recovery.clone());
+        self.commit = Commit { queues: self.queues.clone(), recovery, ..Commit::default() };
     }
 
     /// Writes what is left to write of the commit at hand.
@@ -134,9 +130,12 @@ impl Ledger {
         self.commit = Commit::default();
         for queue in self.queues.values_mut() {
             if std::mem::take(&mut queue.is_changed) {
-                let held_until = queue.alone.map(|(_, _, until)| until);
-                self.board.show(&queue.name, queue.size, held_until);
+                self.board.show(&queue.name, queue.size);
             }
+        }
+        let look_again = self.recovery.is_on.then(|| self.recovery.look_again(self.clock.instant()));
+        if self.board.show_recovery(look_again) {
+            self.queues.values_mut().for_each(|queue| queue.is_woken = true);
         }
         for queue in self.queues.values_mut() {
             if std::mem::take(&mut queue.is_woken) {
@@ -149,6 +148,7 @@ impl Ledger {
         let commit = std::mem::take(&mut self.commit);
         self.board.keep_given_back(commit.given_back);
         self.queues = commit.queues;
+        self.recovery = commit.recovery.unwrap_or_else(|| self.recovery.clone());
         for (place, row) in commit.rows {
             match row {
                 Some(row) => self.held.insert(place, row),
@@ -167,6 +167,7 @@ impl Ledger {
             }
             row.write(&transaction)?;
         }
+        self.set_control(&transaction, false)?;
         transaction.commit()
     }
 
@@ -342,59 +343,22 @@ impl Ledger {
         self.finish(connection)?;
         let mut handed = HandedOut { entries: Vec::new(), queue: queue.clone(), board: self.board.clone() };
         if let Some(id) = self.known_queue(queue) {
-            self.end_suspicion(id, now);
-            let Queue { alone, suspects, .. } = self.queues[&id];
-            if alone.is_some() {
-                return Ok(handed);
-            } else if suspects > 0 {
-                handed.entries.extend(self.hand_out_suspect(connection, id, now)?);
-            }
-            if handed.entries.is_empty() {
-                self.promote(connection, id, now)?;
-                self.hand_out(connection, id, count, &mut handed.entries)?;
+            let turn = if self.recovery.is_on { self.turn(connection, id)? } else { Turn::Over };
+            match turn {
+                Turn::Wait => {}
+                Turn::Alone(suspect) => handed.entries.push(suspect),
+                Turn::Over => {
+                    if self.queues[&id].suspects > 0 {
+                        self.let_go_of_suspects(connection, id)?;
+                        self.write_rows(connection)?;
+                    }
+                    self.promote(connection, id, now)?;
+                    self.hand_out(connection, id, count, &mut handed.entries)?;
+                }
             }
             self.write_rows(connection)?;
         }
         Ok(handed)
-    }
-
-    fn end_suspicion(&mut self, queue: i64, now: Timestamp) {
-        if let Some((place, index, until)) = self.queues[&queue].alone
-            && until <= now
-            && let Some(row) = self.held.get(&place).cloned()
-        {
-            self.commit.rows.entry(place).or_insert(Some(row.clone()));
-            self.set(place, index, State { suspect: false, crashes: 0, ..row.state(index) }, None);
-        }
-    }
-
-    /// One suspect, alone; none if all turned out to be damaged. Those that a process died of come last: the others are
-    /// settled before it dies again, and no entry is charged twice while another has not been tried.
-    fn hand_out_suspect(
-        &mut self,
-        connection: &Connection,
-        queue: i64,
-        now: Timestamp,
-    ) -> rusqlite::Result<Option<Handed>> {
-        while let Some((place, index)) = self.next_suspect(queue) {
-            self.take_hold(connection, place)?;
-            let payloads = self.payloads(connection, place)?;
-            if let Some(handed) = self.hand_out_entry(place, index, &payloads) {
-                if let Some(queue) = self.queues.get_mut(&queue) {
-                    queue.alone = Some((place, index, end_of_suspicion(now, handed.attempts)));
-                }
-                return Ok(Some(handed));
-            }
-        }
-        Ok(None)
-    }
-
-    fn next_suspect(&self, queue: i64) -> Option<(Place, u32)> {
-        let rows = self.held.values().filter(|row| row.place.queue == queue && row.counts().suspects > 0);
-        let suspects = rows.flat_map(|row| row.suspects().map(move |index| (row, index)));
-        let next =
-            suspects.min_by_key(|(row, index)| (row.state(*index).crashes, Reverse(row.priority), row.place, *index));
-        next.map(|(row, index)| (row.place, index))
     }
 
     /// Lets go of entries whose time has come.
@@ -449,7 +413,7 @@ impl Ledger {
     }
 
     /// Hands out one entry; a damaged one is settled instead.
-    fn hand_out_entry(&mut self, place: Place, index: u32, payloads: &[Option<Bytes>]) -> Option<Handed> {
+    pub(super) fn hand_out_entry(&mut self, place: Place, index: u32, payloads: &[Option<Bytes>]) -> Option<Handed> {
         let Some(bytes) = payloads.get(index as usize).cloned().flatten() else {
             log::error!(queue = &*self.queues[&place.queue].name; "an entry of a queue is damaged, and set aside");
             self.board.count_damaged(1);
@@ -465,7 +429,7 @@ impl Ledger {
     }
 
     /// The entries of a batch as bytes. A blob with damage is kept in a file of its own.
-    fn payloads(&self, connection: &Connection, place: Place) -> rusqlite::Result<Vec<Option<Bytes>>> {
+    pub(super) fn payloads(&self, connection: &Connection, place: Place) -> rusqlite::Result<Vec<Option<Bytes>>> {
         let row = &self.held[&place];
         let blob = read_blob(connection, place.batch)?;
         let payloads = blob.as_ref().map(|blob| unpack(place.batch, blob, row.len())).unwrap_or_default();
@@ -504,9 +468,9 @@ impl Ledger {
         if was_out && !state.settled && !state.out {
             queue.is_woken = true;
         }
-        if queue.alone.is_some_and(|(at, number, _)| (at, number) == (place, index)) && !(state.out && state.suspect) {
-            queue.alone = None;
-            queue.is_woken = true;
+        if self.recovery.changed(place, index, state) {
+            // The others get their turn.
+            self.queues.values_mut().for_each(|queue| queue.is_woken = true);
         }
         self.commit.unwritten.insert(place);
     }
@@ -559,12 +523,6 @@ impl Ledger {
 
 fn place_of(lease: Lease) -> Place {
     Place { queue: lease.queue, batch: lease.batch }
-}
-
-/// `attempts` is at least 2: a suspect was out when a process died, and is out again.
-fn end_of_suspicion(now: Timestamp, attempts: u32) -> Timestamp {
-    let times = 8u32.saturating_pow(attempts.saturating_sub(2));
-    now.checked_add(SUSPICION.saturating_mul(times).min(LONGEST_SUSPICION)).unwrap_or(Timestamp::MAX)
 }
 
 /// Whether the queue has had the key; it has from now on.

@@ -16,6 +16,7 @@ mod ledger;
 mod look;
 mod progress;
 mod recovery;
+mod suspects;
 
 use bytes::Bytes;
 use indexmap::IndexSet;

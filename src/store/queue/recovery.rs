@@ -11,6 +11,7 @@ use rusqlite::{Connection, Row, TransactionBehavior};
 use super::batch::{Header, unpack};
 use super::ledger::{Commit, Ledger, Queue, Rows, put_queue, read_blob};
 use super::progress::{Place, Progress, State};
+use super::suspects::{Recovery, write_control};
 use super::{Board, encoding};
 use crate::model::{Item, Labels, Origin, Text};
 use crate::runtime::Clock;
@@ -110,45 +111,61 @@ impl Ledger {
             queues: scan.queues,
             held: scan.rows,
             next_batch: scan.last_batch + 1,
+            recovery: Recovery::at(clock.instant()),
+            clock: clock.clone(),
             commit: Commit::default(),
         };
         ledger.begin();
-        ledger.suspect_what_was_out(&transaction, clock)?;
+        ledger.suspect_what_was_out(&transaction)?;
         ledger.finish(&transaction)?;
         transaction.commit()?;
         ledger.committed();
         Ok(ledger)
     }
 
-    /// Everything that was out when a process died is suspect. What was alone is charged with it if it was suspect
-    /// before, and given up at the third time.
-    fn suspect_what_was_out(&mut self, connection: &Connection, clock: &Clock) -> rusqlite::Result<()> {
-        let mut out: HashMap<i64, Vec<(Place, u32)>> = HashMap::new();
-        for row in self.held.values() {
-            out.entry(row.place.queue).or_default().extend(row.out().map(|index| (row.place, index)));
+    /// Everything that was out when a process died is suspect. A suspect that was alone then is charged with it, and
+    /// given up at the third time; see [`super::suspects`].
+    fn suspect_what_was_out(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let out = self.held.values().flat_map(|row| row.out().map(|index| (row.place, index)));
+        let out: Vec<_> = out.collect();
+        let mut suspects = out.iter().filter(|(place, index)| self.held[place].state(*index).suspect);
+        let prime = suspects.next().filter(|_| suspects.next().is_none()).copied();
+        let is_alone = out.len() == 1;
+        if !out.is_empty() {
+            log::warn!(items = out.len(); "items were in flight when gatherd died; they come one at a time");
         }
-        for (queue, out) in out {
-            if !out.is_empty() {
-                let name = &*self.queues[&queue].name;
-                log::warn!(queue = name, items = out.len(); "items were in flight when gatherd died; they come one at a time");
+        for (place, index) in out {
+            self.take_hold(connection, place)?;
+            let state = self.held[&place].state(index);
+            let crashes = state.crashes + u8::from(is_alone && state.suspect);
+            if crashes >= CRASHES {
+                self.give_up(connection, place, index)?;
+            } else {
+                self.set(place, index, State { out: false, suspect: true, crashes, ..state }, None);
             }
-            let is_alone = out.len() == 1;
-            for (place, index) in out {
-                self.take_hold(connection, place)?;
-                let state = self.held[&place].state(index);
-                let crashes = state.crashes + u8::from(is_alone && state.suspect);
-                if crashes >= CRASHES {
-                    self.give_up(connection, place, index, clock)?;
-                } else {
-                    self.set(place, index, State { out: false, suspect: true, crashes, ..state }, None);
-                }
-            }
+        }
+        if Self::has_died_in_control(connection)? {
+            self.take_charges_back(connection)?;
+            write_control(connection, false)?;
+        }
+        self.recovery.prime = prime.filter(|_| !is_alone);
+        self.recovery.is_on = self.queues.values().any(|queue| queue.suspects > 0);
+        Ok(())
+    }
+
+    /// The process died while nothing was out: of something else.
+    fn take_charges_back(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let suspects = self.held.values().flat_map(|row| row.suspects().map(|index| (row.place, index)));
+        for (place, index) in suspects.collect::<Vec<_>>() {
+            self.take_hold(connection, place)?;
+            let state = State { crashes: 0, ..self.held[&place].state(index) };
+            self.set(place, index, state, None);
         }
         Ok(())
     }
 
     /// Makes a dead letter of an entry. One that cannot be read stays a suspect: it is found damaged when it is due.
-    fn give_up(&mut self, connection: &Connection, place: Place, index: u32, clock: &Clock) -> rusqlite::Result<()> {
+    fn give_up(&mut self, connection: &Connection, place: Place, index: u32) -> rusqlite::Result<()> {
         let row = &self.held[&place];
         let state = row.state(index);
         let blob = read_blob(connection, place.batch)?.unwrap_or_default();
@@ -161,7 +178,7 @@ impl Ledger {
         let origin = Arc::new(Origin::again(entry.pipeline, entry.item, entry.window, 0));
         let item = Item::new(origin, entry.value, Labels::default());
         let trace = item.trace().to_string();
-        let now = clock.timestamp();
+        let now = self.clock.timestamp();
         let fault = FaultRecord {
             at: now,
             kind: "crash".to_owned(),

@@ -346,148 +346,239 @@ fn after_a_crash_every_unsettled_entry_comes_again_the_suspects_alone_and_no_set
     let crashed = crash(&folder);
     let store = open(&crashed);
     assert_eq!(items(&store, "q"), 598);
-    assert_eq!(numbers(&lease(&store, "other", 10)), [0, 1, 2]);
     for number in 2..9 {
         let alone = lease(&store, "q", 10);
         assert_eq!(numbers(&alone), [number]);
         assert!(alone[0].suspect);
         assert_eq!(alone[0].attempts, 2);
         assert!(lease(&store, "q", 10).is_empty());
-        let listener = store.pushed("q");
+        assert!(lease(&store, "other", 10).is_empty());
+        let listener = store.pushed("other");
         settle(&store, &alone);
         block_on(listener);
     }
+    assert_eq!(numbers(&lease(&store, "other", 10)), [0, 1, 2]);
     let rest = lease(&store, "q", 1000);
     assert_eq!(numbers(&rest), Vec::from_iter([1].into_iter().chain(10..600)));
     assert!(rest.iter().all(|leased| !leased.suspect));
 }
 
+/// A process that dies again and again.
+struct Process {
+    store: Store,
+    clock: Clock,
+    folder: TempDir,
+}
+
+impl Process {
+    fn start() -> Self {
+        let folder = folder();
+        let clock = Clock::turned_by_hand(time(NOW));
+        Self { store: Store::open_with(folder.path(), clock.clone()).unwrap(), clock, folder }
+    }
+
+    fn dies(&mut self) {
+        self.folder = crash(&self.folder);
+        self.clock = Clock::turned_by_hand(time(NOW));
+        self.store = Store::open_with(self.folder.path(), self.clock.clone()).unwrap();
+    }
+
+    fn advance(&self, milliseconds: u64) {
+        self.clock.advance(Duration::from_millis(milliseconds));
+    }
+
+    fn lease(&self, queue: &str) -> Vec<Leased> {
+        lease(&self.store, queue, 10)
+    }
+}
+
 #[test]
 fn an_entry_of_which_three_processes_die_alone_is_a_dead_letter_and_its_neighbours_live() {
-    let mut folder = folder();
-    let store = open(&folder);
-    put(&store, "q", 1..4);
-    assert_eq!(lease(&store, "q", 10).len(), 3);
-    folder = crash(&folder);
-    for round in 0..3 {
-        let store = open(&folder);
-        assert_eq!(crash_letters(&store).len(), 0);
-        // The second is innocent, and worked off before the first is tried again.
+    let mut process = Process::start();
+    put(&process.store, "q", 1..4);
+    put(&process.store, "other", [9]);
+    assert_eq!(process.lease("q").len() + process.lease("other").len(), 4);
+    for (round, control) in [0, 1000, 3000].into_iter().enumerate() {
+        process.dies();
+        assert_eq!(crash_letters(&process.store).len(), 0);
+        // The others are innocent, and worked off before the first is tried again.
         if round == 1 {
-            let innocent = lease(&store, "q", 10);
-            assert_eq!(numbers(&innocent), [2]);
-            settle(&store, &innocent);
-            let innocent = lease(&store, "q", 10);
-            assert_eq!(numbers(&innocent), [3]);
-            settle(&store, &innocent);
+            for (queue, innocent) in [("other", 9), ("q", 2), ("q", 3)] {
+                let alone = process.lease(queue);
+                assert_eq!(numbers(&alone), [innocent]);
+                settle(&process.store, &alone);
+            }
         }
-        assert_eq!(numbers(&lease(&store, "q", 10)), [1]);
-        folder = crash(&folder);
+        if control > 0 {
+            process.advance(control - 1);
+            assert!(process.lease("q").is_empty());
+            process.advance(1);
+        }
+        assert_eq!(numbers(&process.lease("q")), [1]);
     }
-    let store = open(&folder);
-    let letters = crash_letters(&store);
+    process.dies();
+    let letters = crash_letters(&process.store);
     assert_eq!(letters.len(), 1);
     let letter = &letters[0];
     assert_eq!((letter.item, &letter.value, &letter.labels), (ItemId(1), &entry(1).value, &entry(1).labels));
     assert_eq!((&*letter.pipeline, &*letter.component, &*letter.fault.kind), ("p", "queue.q", "crash"));
     assert_eq!(letter.fault.attempts, 4);
-    assert!(!store.is_anything_queued().unwrap());
+    assert!(!process.store.is_anything_queued().unwrap());
 }
 
 #[test]
-fn twenty_kills_of_slow_work_accuse_nobody_as_long_as_there_are_others_to_try() {
-    let mut folder = folder();
-    let store = open(&folder);
-    put(&store, "q", 0..10);
-    lease(&store, "q", 10);
-    folder = crash(&folder);
-    let mut killed = Vec::new();
-    for _ in 0..20 {
-        let store = open(&folder);
-        killed.extend(numbers(&lease(&store, "q", 10)));
-        folder = crash(&folder);
-    }
-    assert_eq!(killed, Vec::from_iter((0..10).chain(0..10)));
-    assert_eq!(crash_letters(&open(&folder)).len(), 0);
+fn kills_soon_after_the_start_accuse_nobody() {
+    let check = |count: i64| {
+        let mut process = Process::start();
+        put(&process.store, "q", 0..count);
+        process.lease("q");
+        let mut killed = Vec::new();
+        for _ in 0..60 {
+            process.dies();
+            killed.extend(numbers(&process.lease("q")));
+        }
+        process.dies();
+        assert_eq!(crash_letters(&process.store).len(), 0);
+        // After some deaths with one of them alone, one comes without any of them, and all are innocent again.
+        let times = (0..count).map(|number| killed.iter().filter(|killed| **killed == number).count());
+        assert!(times.clone().all(|times| times > 3), "{:?}", times.collect::<Vec<_>>());
+    };
+    check(1);
+    check(10);
+}
+
+#[test]
+fn a_death_while_nothing_was_in_flight_takes_charges_back() {
+    let mut process = Process::start();
+    put(&process.store, "q", [1, 2]);
+    process.lease("q");
+    process.dies();
+    assert_eq!(process.lease("q").len(), 1);
+    process.dies();
+    assert_eq!(process.lease("q").len(), 1);
+    // Both are charged now, and wait.
+    process.dies();
+    assert!(process.lease("q").is_empty());
+    process.dies();
+    assert_eq!(process.lease("q").len(), 1);
 }
 
 #[test]
 fn crashes_under_load_accuse_nobody() {
-    let mut folder = folder();
-    put(&open(&folder), "q", 0..100);
+    let mut process = Process::start();
+    put(&process.store, "q", 0..100);
     let mut settled = BTreeSet::new();
     for round in 0..20 {
-        let store = open(&folder);
         // The suspects are worked off, then a crash comes with several in flight.
         loop {
-            let leased = lease(&store, "q", 5);
+            let leased = lease(&process.store, "q", 5);
             if leased.len() > 1 || round == 0 {
                 break;
             }
             settled.extend(numbers(&leased));
-            settle(&store, &leased);
+            settle(&process.store, &leased);
         }
-        folder = crash(&folder);
-        drop(store);
+        process.dies();
     }
-    assert_eq!(crash_letters(&open(&folder)).len(), 0);
+    assert_eq!(crash_letters(&process.store).len(), 0);
     assert!(settled.len() > 80, "{}", settled.len());
 }
 
 #[test]
 fn a_suspect_that_is_released_or_closed_in_good_order_is_not_charged() {
-    let mut folder = folder();
+    let folder = folder();
     let store = open(&folder);
-    put(&store, "q", [1, 2]);
+    put(&store, "q", [1]);
     lease(&store, "q", 10);
-    folder = crash(&folder);
+    let folder = crash(&folder);
     for _ in 0..5 {
         let store = open(&folder);
         assert!(lease(&store, "q", 10)[0].suspect);
         drop(store);
     }
-    for number in [1, 2, 1, 2] {
-        let store = open(&folder);
-        assert_eq!(numbers(&lease(&store, "q", 10)), [number]);
-        folder = crash(&folder);
+    let clock = Clock::turned_by_hand(time(NOW));
+    let mut process = Process { store: Store::open_with(folder.path(), clock.clone()).unwrap(), clock, folder };
+    for _ in 0..5 {
+        let alone = process.lease("q");
+        assert!(alone[0].suspect);
+        commit(&process.store, vec![release(&alone[0], Some(NOW + 1))]);
+        let cleared = lease_at(&process.store, "q", 10, NOW + 1);
+        assert!(!cleared[0].suspect);
+        process.dies();
+        // Dies with it alone; what comes after that clears it again.
+        assert!(process.lease("q")[0].suspect);
+        process.dies();
+        process.advance(1000);
     }
-    let store = open(&folder);
-    let alone = lease(&store, "q", 10);
-    assert_eq!(numbers(&alone), [1]);
-    commit(&store, vec![release(&alone[0], Some(NOW + 1))]);
-    settle(&store, &lease(&store, "q", 10));
-    let cleared = lease_at(&store, "q", 10, NOW + 1);
-    assert_eq!(numbers(&cleared), [1]);
-    assert!(!cleared[0].suspect);
-    folder = crash(&folder);
-    assert_eq!(crash_letters(&open(&folder)).len(), 0);
+    assert_eq!(crash_letters(&process.store).len(), 0);
 }
 
 #[test]
-fn a_suspect_that_does_no_harm_for_a_while_holds_up_its_queue_no_longer() {
-    let mut folder = folder();
-    let store = open(&folder);
-    put(&store, "q", 1..3);
-    lease(&store, "q", 2);
-    folder = crash(&folder);
+fn a_suspect_that_does_no_harm_for_a_while_holds_up_nothing_any_longer() {
+    let mut process = Process::start();
+    put(&process.store, "q", 1..3);
+    assert_eq!(process.lease("q").len(), 2);
+    let mut before = None;
     // Longer each time that a process dies with it.
-    for seconds in [1, 8, 60, 60] {
-        let store = open(&folder);
-        let first = numbers(&lease(&store, "q", 10));
-        assert_eq!(store.next_due("q").unwrap(), Some(time(NOW + seconds)));
-        assert!(lease_at(&store, "q", 10, NOW + seconds - 1).is_empty());
-        let second = lease_at(&store, "q", 10, NOW + seconds);
-        assert_eq!([&first[..], &numbers(&second)].concat(), [1, 2]);
-        assert_eq!(items(&store, "q"), 2);
-        folder = crash(&folder);
+    for milliseconds in [500, 2000, 4000, 4000] {
+        process.dies();
+        let first = numbers(&process.lease("q"));
+        // The one of which the process died in company is the first to be tried.
+        assert!(before.as_ref().is_none_or(|before| *before == first), "{before:?} {first:?}");
+        process.advance(milliseconds - 1);
+        assert!(process.lease("q").is_empty());
+        process.advance(1);
+        let second = numbers(&process.lease("q"));
+        assert_eq!((first.len(), second.len()), (1, 1));
+        before = Some(second);
     }
     // Two were out each time: neither is charged with it.
-    let store = open(&folder);
-    assert_eq!(crash_letters(&store).len(), 0);
-    let first = lease(&store, "q", 1);
-    assert_eq!(store.next_due("q").unwrap(), Some(time(NOW + 60)));
-    settle(&store, &first);
-    assert_eq!(store.next_due("q").unwrap(), None);
+    process.dies();
+    assert_eq!(crash_letters(&process.store).len(), 0);
+}
+
+#[test]
+fn what_waits_for_the_end_of_a_recovery_waits_for_a_few_seconds_at_most() {
+    let mut process = Process::start();
+    put(&process.store, "q", 1..3);
+    put(&process.store, "gone", 1..3);
+    put(&process.store, "other", [9]);
+    assert_eq!(process.lease("q").len() + process.lease("gone").len(), 4);
+    process.dies();
+    // Nobody reads `gone` any more: it is not waited for.
+    process.store.will_read(["q", "other"].map(Text::from));
+    // Long enough for the store to answer, if that is all that is waited for.
+    let soon = Duration::from_millis(200);
+    let is_recovered = |process: &Process| block_on(Clock::system().timeout(soon, process.store.recovered())).is_some();
+    // Nobody asks for what is in `q`.
+    assert!(!is_recovered(&process));
+    assert!(process.lease("other").is_empty());
+    assert_eq!(process.store.next_due("other").unwrap(), Some(time(NOW + 1)));
+    process.advance(7000);
+    assert!(!is_recovered(&process));
+    assert!(process.lease("q")[0].suspect);
+    process.advance(1000);
+    block_on(process.store.recovered()).unwrap();
+    assert_eq!(numbers(&process.lease("other")), [9]);
+    // What is left is handed out in company, and a crash is nobody's fault then.
+    let rest = process.lease("q");
+    assert!(!rest[0].suspect && rest.len() == 1, "{rest:?}");
+    assert_eq!(process.lease("gone").len(), 2);
+    for _ in 0..4 {
+        process.dies();
+        process.advance(8000);
+        assert_eq!(process.lease("q").len(), 2);
+    }
+    assert_eq!(crash_letters(&process.store).len(), 0);
+}
+
+#[test]
+fn where_nothing_was_in_flight_nothing_waits() {
+    let mut process = Process::start();
+    put(&process.store, "q", 1..3);
+    process.dies();
+    block_on(process.store.recovered()).unwrap();
+    assert_eq!(process.lease("q").len(), 2);
 }
 
 #[test]
@@ -717,11 +808,23 @@ fn queues_can_be_looked_at_by_their_process_and_by_others() {
 /// What a test does to a store. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Step {
-    Push { queues: u8, count: i64, priority: i32, delay: Option<i64> },
-    Lease { queue: usize, count: usize },
+    Push {
+        queues: u8,
+        count: i64,
+        priority: i32,
+        delay: Option<i64>,
+    },
+    Lease {
+        queue: usize,
+        count: usize,
+    },
     Settle(prop::sample::Index),
     Release(prop::sample::Index, Option<i64>),
-    DropOldest { queue: usize, items: u64 },
+    DropOldest {
+        queue: usize,
+        items: u64,
+    },
+    /// In milliseconds.
     Pass(i64),
     Reopen,
     Crash,
@@ -736,7 +839,8 @@ fn step() -> impl Strategy<Value = Step> {
         12 => any::<prop::sample::Index>().prop_map(Step::Settle),
         6 => (any::<prop::sample::Index>(), delay).prop_map(|(at, delay)| Step::Release(at, delay)),
         1 => (0..2usize, 1..50u64).prop_map(|(queue, items)| Step::DropOldest { queue, items }),
-        2 => (1..20i64).prop_map(Step::Pass),
+        2 => (1..20i64).prop_map(|seconds| Step::Pass(seconds * 1000)),
+        2 => (100..3000i64).prop_map(Step::Pass),
         1 => Just(Step::Reopen),
         1 => Just(Step::Crash),
     ]
@@ -752,9 +856,18 @@ struct Waiting {
     suspect: bool,
     crashes: u8,
     attempts: u32,
-    /// Until when it is suspect, once it is out.
-    until: i64,
     out: Option<Lease>,
+}
+
+/// What was in flight at a crash is worked on alone. Times are in milliseconds since the store was opened.
+#[derive(Debug, Default)]
+struct ModelRecovery {
+    is_on: bool,
+    age: i64,
+    /// The suspect that is out, and until when it is one.
+    alone: Option<(usize, i64, i64)>,
+    prime: Option<(usize, i64)>,
+    is_control: bool,
 }
 
 struct Model {
@@ -763,7 +876,8 @@ struct Model {
     /// By number, which is the order of the pushes.
     queues: [BTreeMap<i64, Waiting>; 2],
     next: i64,
-    now: i64,
+    clock: Clock,
+    recovery: ModelRecovery,
     dead: usize,
 }
 
@@ -775,47 +889,30 @@ impl Model {
     fn do_step(&mut self, step: &Step) {
         match *step {
             Step::Push { queues, count, priority, delay } => {
-                let due = delay.map(|delay| self.now + delay);
+                let due = delay.map(|delay| self.now() + delay);
                 let range = self.next..self.next + count;
                 self.next += count;
                 let mut names = Vec::new();
                 for (at, name) in QUEUES.iter().enumerate().filter(|(at, _)| queues >> at & 1 == 1) {
                     names.push(Text::from(*name));
                     let due = due.unwrap_or(0);
-                    let waiting =
-                        Waiting { priority, due, suspect: false, crashes: 0, attempts: 0, until: 0, out: None };
+                    let waiting = Waiting { priority, due, suspect: false, crashes: 0, attempts: 0, out: None };
                     self.queues[at].extend(range.clone().map(|number| (number, waiting.clone())));
                 }
                 let push = Push { queues: names, priority, due: due.map(time), ..push("", range) };
                 commit(self.store(), vec![Change::Push(push)]);
             }
             Step::Lease { queue, count } => {
-                let leased = lease_at(self.store(), QUEUES[queue], count, self.now);
-                let now = self.now;
-                let entries = &mut self.queues[queue];
-                for entry in entries.values_mut().filter(|entry| entry.out.is_some() && entry.until <= now) {
-                    (entry.suspect, entry.crashes) = (false, 0);
-                }
-                let mut ready: Vec<_> = entries.iter().filter(|(_, entry)| entry.out.is_none()).collect();
-                let is_held = entries.values().any(|entry| entry.suspect && entry.out.is_some());
-                let is_suspicious = ready.iter().any(|(_, entry)| entry.suspect);
-                if is_held {
-                    ready.clear();
-                } else if is_suspicious {
-                    let fewest = ready.iter().filter(|(_, entry)| entry.suspect).map(|(_, entry)| entry.crashes).min();
-                    ready.retain(|(_, entry)| entry.suspect && Some(entry.crashes) == fewest);
-                } else {
-                    ready.retain(|(_, entry)| entry.due <= now);
-                }
-                ready.sort_by_key(|(number, entry)| (-entry.priority, **number));
-                ready.truncate(if is_suspicious { 1 } else { count });
-                assert_eq!(numbers(&leased), ready.into_iter().map(|(number, _)| *number).collect::<Vec<_>>());
+                let leased = lease_at(self.store(), QUEUES[queue], count, self.now());
+                // A queue that was never pushed to has no say.
+                let is_known = self.store().queues().unwrap().iter().any(|(name, ..)| **name == *QUEUES[queue]);
+                let expected = if is_known { self.lease(queue, count) } else { Vec::new() };
+                assert_eq!(numbers(&leased), expected);
                 for leased in leased {
-                    let entry = entries.get_mut(&number(&leased)).unwrap();
+                    let entry = self.queues[queue].get_mut(&number(&leased)).unwrap();
                     entry.out = Some(leased.lease);
                     entry.attempts += 1;
                     assert_eq!((leased.attempts, leased.suspect), (entry.attempts, entry.suspect));
-                    entry.until = now + 8i64.pow(entry.attempts.saturating_sub(2).min(9)).min(60);
                 }
             }
             Step::Settle(ref at) => {
@@ -826,7 +923,7 @@ impl Model {
             }
             Step::Release(ref at, delay) => {
                 if let Some((queue, number, lease)) = self.any_out(at) {
-                    let due = delay.map(|delay| self.now + delay);
+                    let due = delay.map(|delay| self.now() + delay);
                     commit(self.store(), vec![Change::Release { lease, due: due.map(time) }]);
                     let entry = self.queues[queue].get_mut(&number).unwrap();
                     *entry = Waiting { due: due.unwrap_or(0), suspect: false, crashes: 0, out: None, ..entry.clone() };
@@ -838,32 +935,113 @@ impl Model {
                     self.queues[queue].pop_first();
                 }
             }
-            Step::Pass(seconds) => self.now += seconds,
+            Step::Pass(milliseconds) => {
+                self.clock.advance(Duration::from_millis(milliseconds as u64));
+                self.recovery.age += milliseconds;
+            }
             Step::Reopen => {
                 drop(self.store.take());
-                self.store = Some(open(&self.folder));
-                self.queues.iter_mut().flat_map(BTreeMap::values_mut).for_each(|entry| entry.out = None);
+                self.all().for_each(|entry| entry.out = None);
+                self.recovery.is_control = false;
+                self.reopen();
             }
             Step::Crash => {
-                let crashed = crash(&self.folder);
-                self.store = Some(open(&crashed));
-                self.folder = crashed;
+                self.folder = crash(&self.folder);
+                let queues = self.queues.iter().enumerate();
+                let out = queues
+                    .flat_map(|(queue, entries)| entries.iter().map(move |(number, entry)| (queue, *number, entry)));
+                let out: Vec<_> = out.filter(|(_, _, entry)| entry.out.is_some()).collect();
+                let suspect =
+                    out.iter().find(|(_, _, entry)| entry.suspect).map(|(queue, number, _)| (*queue, *number));
+                let is_alone = out.len() == 1;
+                for entry in self.all().filter(|entry| entry.out.is_some()) {
+                    entry.crashes += u8::from(is_alone && entry.suspect);
+                    (entry.out, entry.suspect, entry.due) = (None, true, 0);
+                }
                 for entries in &mut self.queues {
-                    let is_alone = entries.values().filter(|entry| entry.out.is_some()).count() == 1;
-                    for entry in entries.values_mut().filter(|entry| entry.out.is_some()) {
-                        entry.crashes += u8::from(is_alone && entry.suspect);
-                        (entry.out, entry.suspect, entry.due) = (None, true, 0);
-                    }
                     let before = entries.len();
                     entries.retain(|_, entry| entry.crashes < 3);
                     self.dead += before - entries.len();
                 }
+                if std::mem::take(&mut self.recovery.is_control) {
+                    self.all().filter(|entry| entry.suspect).for_each(|entry| entry.crashes = 0);
+                }
+                self.reopen();
+                self.recovery.prime = suspect.filter(|_| !is_alone);
             }
         }
         for (name, entries) in QUEUES.iter().zip(&self.queues) {
             assert_eq!(items(self.store(), name), entries.len() as u64);
         }
         assert_eq!(crash_letters(self.store()).len(), self.dead);
+    }
+
+    fn now(&self) -> i64 {
+        self.clock.timestamp().as_second()
+    }
+
+    fn all(&mut self) -> impl Iterator<Item = &mut Waiting> {
+        self.queues.iter_mut().flat_map(BTreeMap::values_mut)
+    }
+
+    fn reopen(&mut self) {
+        self.store = Some(Store::open_with(self.folder.path(), self.clock.clone()).unwrap());
+        let is_on = self.all().any(|entry| entry.suspect);
+        self.recovery = ModelRecovery { is_on, ..ModelRecovery::default() };
+    }
+
+    /// What a queue hands out now.
+    fn lease(&mut self, queue: usize, count: usize) -> Vec<i64> {
+        let now = self.now();
+        if self.recovery.is_on {
+            // One that was settled or released is alone no more.
+            let is_out = |(queue, number, _): &(usize, i64, i64)| {
+                self.queues[*queue].get(number).is_some_and(|entry| entry.out.is_some() && entry.suspect)
+            };
+            self.recovery.alone = self.recovery.alone.filter(is_out);
+            let is_left = self.recovery.alone.is_some() || self.all().any(|entry| entry.suspect && entry.out.is_none());
+            let is_over = !is_left || self.recovery.age >= 8000;
+            if let Some((queue, number, until)) = self.recovery.alone
+                && (is_over || until <= self.recovery.age)
+            {
+                let entry = self.queues[queue].get_mut(&number).unwrap();
+                (entry.suspect, entry.crashes) = (false, 0);
+                self.recovery.alone = None;
+            }
+            if !is_over {
+                return self.lease_suspect(queue).into_iter().collect();
+            }
+            (self.recovery.is_on, self.recovery.is_control) = (false, false);
+        }
+        let entries = &mut self.queues[queue];
+        entries.values_mut().filter(|entry| entry.out.is_none()).for_each(|entry| entry.suspect = false);
+        let ready = entries.iter().filter(|(_, entry)| entry.out.is_none() && entry.due <= now);
+        let mut ready: Vec<_> = ready.map(|(number, entry)| (-entry.priority, *number)).collect();
+        ready.sort();
+        ready.into_iter().take(count).map(|(_, number)| number).collect()
+    }
+
+    fn lease_suspect(&mut self, queue: usize) -> Option<i64> {
+        if self.recovery.alone.is_some() {
+            return None;
+        }
+        let age = self.recovery.age;
+        let is_ready = |entry: &Waiting| age >= [0, 1000, 3000][usize::from(entry.crashes)];
+        let prime = self.recovery.prime;
+        let prime = prime.filter(|(at, number)| self.queues[*at].get(number).is_some_and(|entry| entry.suspect));
+        let entries =
+            self.queues[queue].iter().filter(|(_, entry)| entry.suspect && entry.out.is_none() && is_ready(entry));
+        let allowed = entries.filter(|(number, _)| prime.is_none_or(|prime| prime == (queue, **number)));
+        let next = allowed.min_by_key(|(number, entry)| (entry.crashes, entry.attempts, -entry.priority, **number));
+        let Some((number, entry)) = next else {
+            // The whole process waits while nothing is out.
+            self.recovery.is_control |= self.queues.iter().flat_map(BTreeMap::values).all(|entry| entry.out.is_none());
+            return None;
+        };
+        let tries = entry.attempts + 1 - u32::from(entry.crashes);
+        let until = age + (500 * 4i64.pow(tries - 2)).min(4000);
+        (self.recovery.alone, self.recovery.is_control) = (Some((queue, *number, until)), false);
+        Some(*number)
     }
 
     fn any_out(&self, at: &prop::sample::Index) -> Option<(usize, i64, Lease)> {
@@ -880,9 +1058,10 @@ proptest! {
     #[test]
     fn whatever_is_done_a_queue_holds_what_a_simple_model_holds(steps in prop::collection::vec(step(), 1..80)) {
         let folder = folder();
-        let store = Some(open(&folder));
         let queues = [BTreeMap::new(), BTreeMap::new()];
-        let mut model = Model { folder, store, queues, next: 0, now: NOW, dead: 0 };
+        let (clock, recovery) = (Clock::turned_by_hand(time(NOW)), ModelRecovery::default());
+        let mut model = Model { folder, store: None, queues, next: 0, clock, recovery, dead: 0 };
+        model.reopen();
         for step in steps {
             model.do_step(&step);
         }
