@@ -512,23 +512,23 @@ fn the_items_of_a_dead_host_are_given_up_in_time_even_if_there_is_no_retry_for_e
 }
 
 #[test]
-fn a_host_that_names_the_time_of_the_next_try_is_left_in_peace_by_all_items() {
+fn an_item_that_is_told_the_time_of_its_next_try_does_not_hold_up_its_neighbours() {
     let sink = accepts();
     let bench = Bench::new().sink("out", &sink);
     let clock = bench.clock.clone();
-    let (start, early) = (clock.instant(), Arc::new(AtomicUsize::new(0)));
+    let (start, calls_after) = (clock.instant(), Arc::new(AtomicUsize::new(0)));
     let opens = start + Duration::from_secs(90);
-    let counted = early.clone();
+    let counted = calls_after.clone();
     let step = calls(
         4,
         |_| "host",
         move |item| {
             let is_early = clock.instant() < opens;
-            counted.fetch_add(usize::from(is_early), Ordering::Relaxed);
+            counted.fetch_add(usize::from(!is_early), Ordering::Relaxed);
             async move {
-                if is_early {
+                if is_early && item.value == Value::from(7) {
                     let verdict = Verdict::Retry { not_before: Some(opens) };
-                    return Err(Fault { verdict, ..Fault::retry(FaultKind::Status, "429 Too Many Requests") });
+                    return Err(Fault { verdict, ..Fault::retry(FaultKind::Status, "503 Service Unavailable") });
                 }
                 Ok(Outputs::One(item))
             }
@@ -536,7 +536,32 @@ fn a_host_that_names_the_time_of_the_next_try_is_left_in_peace_by_all_items() {
     );
     bench.pipeline("p", numbers(100), vec![step], &["out"]).run();
     assert_eq!(sink.items().len(), 100);
-    assert_eq!(early.load(Ordering::Relaxed), 1);
+    assert_eq!(calls_after.load(Ordering::Relaxed), 1, "all but one were done before its time came");
+}
+
+#[test]
+fn items_wait_for_a_host_that_is_down_only_as_long_as_they_may_be_tried() {
+    let bench = Bench::new();
+    let clock = bench.clock.clone();
+    let (start, times) = (clock.instant(), Arc::new(AtomicUsize::new(0)));
+    let asked = times.clone();
+    let step = calls(
+        4,
+        |_| "dead",
+        move |_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            let later = clock.instant() + Duration::from_secs(100);
+            async move { Err(Fault { kind: FaultKind::Down, ..Fault::not_before(later, "`dead` is left alone for now") }) }
+        },
+    );
+    let clock = bench.clock.clone();
+    let ran = bench.pipeline("p", numbers(500), vec![step], &[]).run();
+    assert_eq!(ran.dead.len(), 500);
+    assert!(ran.dead.iter().all(|letter| letter.fault.kind == "down"), "{:?}", ran.dead[0].fault);
+    let (waited, within) = (clock.instant().duration_since(start), Retry::FETCH.within);
+    // Those that the stage took in later have waited from then on.
+    assert!(waited >= within && waited <= 3 * within, "{waited:?}");
+    assert!(times.load(Ordering::Relaxed) < 50, "the host is not asked for each item");
 }
 
 #[test]

@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::sync::{Arc, OnceLock};
 
-use super::{Opened, Progress, Sink, SinkContext, SinkSettings, SourceContext};
+use super::{Opened, Progress, Sink, SinkContext, SinkSettings, SourceContext, WriteFault};
 use crate::http::{Allow, Clients, Listeners};
-use crate::model::{Item, Labels, Object, Origin, Value};
+use crate::model::{Fault, Item, Labels, Object, Origin, Value, Verdict};
 use crate::runtime::{Clock, block_on};
 use crate::store::Store;
 
@@ -39,15 +39,33 @@ fn store() -> Store {
 
 /// Items with these values, each from a place of its own.
 pub fn items(values: impl IntoIterator<Item = Value>) -> Vec<Item> {
-    let origin = |place: usize| Arc::new(Origin::new("test".into(), "items", &place.to_le_bytes(), None, 0));
-    values.into_iter().enumerate().map(|(place, value)| Item::new(origin(place), value, Labels::default())).collect()
+    values.into_iter().enumerate().map(|(place, value)| item_at(place, value)).collect()
+}
+
+fn item_at(place: usize, value: Value) -> Item {
+    let origin = Origin::new("test".into(), "items", &place.to_le_bytes(), None, 0);
+    Item::new(Arc::new(origin), value, Labels::default())
 }
 
 fn numbered(numbers: std::ops::Range<i64>) -> Vec<Item> {
-    items(numbers.map(|number| {
+    let numbered = |number: i64| {
         let entries = [("id", Value::from(number)), ("name", Value::from(format!("the {number}th\n")))];
-        Value::object(entries.into_iter().map(|(key, value)| (key.into(), value)).collect::<Object>())
-    }))
+        let object = entries.into_iter().map(|(key, value)| (key.into(), value)).collect::<Object>();
+        item_at(number as usize, Value::object(object))
+    };
+    numbers.map(numbered).collect()
+}
+
+/// Writes a batch, and comes again when the sink says that it is too early.
+async fn write_in_time(sink: &dyn Sink, batch: &[Item]) -> Result<(), WriteFault> {
+    loop {
+        match sink.write(batch).await {
+            Err(WriteFault::Batch(Fault { verdict: Verdict::NotBefore(when), .. })) => {
+                Clock::system().sleep_until(when).await;
+            }
+            written => return written,
+        }
+    }
 }
 
 /// Writes objects such as `{"id":7,"name":"the 7th\n"}` in batches of several sizes, also at the same time, and
@@ -63,7 +81,9 @@ pub fn check_sink(settings: &dyn SinkSettings, delivered: impl FnOnce() -> Vec<i
         let together: Vec<_> = (10..20)
             .map(|hundred| {
                 let sink = sink.clone();
-                crate::runtime::spawn(async move { sink.write(&numbered(hundred * 100..hundred * 100 + 100)).await })
+                crate::runtime::spawn(async move {
+                    write_in_time(&*sink, &numbered(hundred * 100..hundred * 100 + 100)).await
+                })
             })
             .collect();
         for write in together {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::{Opened, Retry, SinkContext};
-use crate::model::{Fault, Item, Size};
+use crate::model::{Fault, Item, Size, Text};
 
 /// Delivers batches. With `workers` above one, several writes run at the same time.
 #[async_trait]
@@ -13,6 +13,11 @@ pub trait Sink: Send + Sync {
     /// Writes a batch, and answers once the destination has it for good. The future may be dropped at a stop;
     /// the items are then abandoned, and come again.
     async fn write(&self, batch: &[Item]) -> Result<(), WriteFault>;
+
+    /// The host that it delivers to, if that is one: what goes there is counted together.
+    fn host(&self) -> Option<&Text> {
+        None
+    }
 
     /// Finishes what is open, after the last write.
     async fn close(&self) -> Result<(), Fault> {

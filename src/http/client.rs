@@ -8,7 +8,7 @@ use http::HeaderValue;
 use hyper_util::client::legacy;
 use url::Url;
 
-use super::admission::Admission;
+use super::admission::{Admission, Condition};
 use super::auth::{Credentials, Sign};
 use super::connector::{Connector, Reach};
 use super::decode::Decode;
@@ -101,6 +101,13 @@ impl Clients {
         conditions
     }
 
+    /// The hosts that take nothing at the moment, by client.
+    pub fn host_conditions(&self) -> Vec<Condition> {
+        let named = self.0.named.iter().map(|(name, client)| (Some(name.as_str()), client));
+        let clients = std::iter::once((None, &self.0.default)).chain(named);
+        clients.flat_map(|(name, client)| client.admission.conditions(name, client.clock.instant())).collect()
+    }
+
     /// What one component sends its requests through. `url` is the template of their URL, whose host counts as
     /// written in the config unless a filter gives it.
     pub fn endpoint(&self, settings: &EndpointSettings, url: &Template) -> Endpoint {
@@ -120,7 +127,7 @@ impl Clients {
         };
         let limits = settings.limits.of(client.settings.limits);
         let route = client.route(limits, base.and_then(Pair::of).into_iter().chain(written).collect(), allow);
-        Endpoint { client, route: Arc::new(route), host, judges: false }
+        Endpoint { client, route: Arc::new(route), host, judges: false, caller: settings.caller }
     }
 }
 
@@ -159,7 +166,7 @@ impl Client {
             surf = surf.with(Sign(credentials.clone()));
         }
         let surf = surf.with(Decode);
-        let admission = Arc::new(Admission::new(settings.per_host, settings.rate));
+        let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
         let pools = Mutex::default();
         Ok(Self { name, settings, user_agent, surf, admission, credentials, store, resolver, tls, clock, pools })

@@ -1,12 +1,14 @@
 //! A client as one component uses it.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use http::HeaderValue;
 use http::header::{ACCEPT, USER_AGENT};
 use url::Url;
 
 use super::Meter;
+use super::admission::{Budget, Caller, Ending, Permit};
 use super::auth::{Ticket, Token};
 use super::body::BodyReader;
 use super::client::Client;
@@ -15,10 +17,10 @@ use super::redirect::FinalUrl;
 use super::request::{Request, Response};
 use super::route::Route;
 use super::settings::Limits;
-use super::status::is_success;
+use super::status::{is_success, retry_after};
 use super::transport::{Exchange, Head};
 use super::trust::{Allow, Pair};
-use crate::model::{Fault, FaultKind, Size, Text};
+use crate::model::{Fault, FaultKind, Size, Text, Verdict};
 
 /// A client as one component uses it. A clone shares it.
 #[derive(Clone)]
@@ -29,6 +31,7 @@ pub struct Endpoint {
     pub(super) host: Option<Text>,
     /// Whether the caller says by itself which replies accept the credentials and which refuse them.
     pub(super) judges: bool,
+    pub(super) caller: Caller,
 }
 
 impl Endpoint {
@@ -37,7 +40,7 @@ impl Endpoint {
         const LARGEST: Size = Size::mib(1);
         let limits = Limits { redirects: 0, max_body: LARGEST, ..client.settings.limits };
         let route = Arc::new(client.route(limits, Pair::of(url).into_iter().collect(), Allow::default()));
-        Self { client, route, host: None, judges: false }
+        Self { client, route, host: None, judges: false, caller: Caller::Step }
     }
 
     /// The host that every request goes to, if the URL's template alone says so.
@@ -72,25 +75,65 @@ impl Endpoint {
         self.client.url(text)
     }
 
-    /// Sends a request and reads the reply, whatever its status. Answers at once with
-    /// [`crate::model::Verdict::NotBefore`] if the client's rate or the host's slots are used up.
+    /// Sends a request and reads the reply, whatever its status. Answers at once with [`Verdict::NotBefore`] if it may
+    /// not go yet: a rate or the host's slots are used up, or the host is paused or down.
     pub async fn send(&self, request: Request, meter: &Meter) -> Result<Response, Fault> {
         let Some(pair) = Pair::of(&request.url) else {
             return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
         };
         let Some(credentials) = self.client.credentials_for(&request.url) else {
-            let _permit = self.client.admission.admit(&pair, self.client.clock.instant())?;
-            return self.exchange(request, None, meter).await;
+            return self.exchange_politely(&pair, request, None, meter).await;
         };
         let ticket = credentials.ticket(&self.client, &request)?;
-        let _permit = self.client.admission.admit(&pair, self.client.clock.instant())?;
-        let mut response = self.exchange(request, Some(ticket.token.clone()), meter).await?;
+        let mut response = self.exchange_politely(&pair, request, Some(ticket.token.clone()), meter).await?;
         credentials.judge(&self.client, &ticket, &response)?;
         if !self.judges && is_acceptance(response.status) {
             credentials.accept(&ticket);
         }
         response.ticket = Some(ticket);
         Ok(response)
+    }
+
+    /// All requests of the client to this URL's host wait until this time.
+    pub fn pause(&self, url: &Url, until: Instant) {
+        if let Some(pair) = Pair::of(url) {
+            self.client.admission.pause(&pair, until, self.client.clock.instant());
+        }
+    }
+
+    /// Sends a request if the client lets it go now, and lets the client learn from how it ends.
+    async fn exchange_politely(
+        &self,
+        pair: &Pair,
+        request: Request,
+        token: Option<Arc<Token>>,
+        meter: &Meter,
+    ) -> Result<Response, Fault> {
+        let permit = self.client.admission.admit(pair, self.caller, self.client.clock.instant())?;
+        let sent = self.exchange(request, token, meter).await;
+        self.learn(permit, pair, &sent);
+        sent
+    }
+
+    fn learn(&self, permit: Permit, pair: &Pair, sent: &Result<Response, Fault>) {
+        let clock = &self.client.clock;
+        let ending = match sent {
+            Err(fault) if blames_host(fault) => Ending::Failed(&fault.message),
+            Err(_) => return,
+            Ok(Response { body: Err(fault), .. }) if blames_host(fault) => Ending::Failed(&fault.message),
+            Ok(Response { url, status, headers, head_after, .. }) => {
+                let is_own = is_at(url, pair);
+                let heeds = is_own && self.client.admission.courtesy().rate_headers;
+                Ending::Answered {
+                    // What another host says, to which a redirect led, is not about this one.
+                    status: if is_own { *status } else { 302 },
+                    retry_after: if is_own && *status == 429 { retry_after(headers, clock) } else { None },
+                    budget: if heeds { Budget::of(headers, || clock.timestamp()) } else { None },
+                    latency: *head_after,
+                }
+            }
+        };
+        permit.ended(&ending, clock.instant());
     }
 
     /// Sends a request, signed if there is something to sign it with, and reads the reply.
@@ -109,6 +152,7 @@ impl Endpoint {
         let sent = clock.timeout(limit, self.head(request, token)).await;
         let mut response = sent.unwrap_or_else(|| Err(late())).map_err(|failure| failure.of(method, &url))?;
         let fetched_at = clock.timestamp();
+        let head_after = clock.instant() - started;
         let body = response.take_body();
         let mut response: surf::http::Response = response.into();
         let head: Head = response.ext_mut().remove().expect("every response comes from the transport, which sets it");
@@ -120,6 +164,7 @@ impl Endpoint {
             status: head.status,
             headers: head.headers,
             fetched_at,
+            head_after,
             elapsed: clock.instant() - started,
             body: body.map_err(|failure| failure.of(method, &url)),
             ticket: None,
@@ -149,6 +194,17 @@ impl Endpoint {
             None => Pair::of(url).is_some_and(|pair| self.route.written.contains(&pair)),
         }
     }
+}
+
+/// Whether a fault says that the host, or the way to it, does not work.
+fn blames_host(fault: &Fault) -> bool {
+    matches!(fault.verdict, Verdict::Retry { .. })
+}
+
+/// Whether a URL leads to this host and port.
+fn is_at(url: &Url, pair: &Pair) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
+    host.trim_end_matches('.') == pair.host && url.port_or_known_default() == Some(pair.port)
 }
 
 /// Whether a status shows that the server has taken the credentials, and not answered before it looked at them.

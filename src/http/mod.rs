@@ -35,6 +35,7 @@ mod trust;
 #[cfg(test)]
 mod tests;
 
+pub use admission::{Condition, HostState};
 pub use auth::Ticket;
 pub use client::Clients;
 pub use content::{ReadAs, is_json, value_of};

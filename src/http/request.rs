@@ -33,6 +33,8 @@ pub struct Response {
     pub headers: HeaderMap,
     /// When its head had come.
     pub fetched_at: Timestamp,
+    /// From the start of the request to the end of the reply's head.
+    pub(super) head_after: Duration,
     /// From the start of the request to the end of the reply.
     pub elapsed: Duration,
     /// Expanded; or why it could not be read.

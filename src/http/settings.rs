@@ -6,11 +6,12 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use url::Url;
 
+use super::admission::{Caller, Courtesy};
 use super::auth::AuthSettings;
 use super::tls::TlsFiles;
 use super::trust::Allow;
 use crate::expr::{Encoding, Template};
-use crate::model::{Rate, Size};
+use crate::model::Size;
 use crate::settings::Section;
 
 /// The limits of one exchange.
@@ -38,8 +39,10 @@ impl Limits {
     };
 }
 
-/// How many requests to one host are on their way at the same time.
-const PER_HOST: usize = 16;
+impl Courtesy {
+    const DEFAULT: Self =
+        Self { per_host: 16, rate: None, per_host_rate: None, burst: None, adapt: None, rate_headers: true };
+}
 
 /// The settings of an `[http.NAME]`.
 #[derive(Clone)]
@@ -47,8 +50,7 @@ pub struct ClientSettings {
     pub(super) base: Option<Url>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) auth: Option<AuthSettings>,
-    pub(super) per_host: usize,
-    pub(super) rate: Option<Rate>,
+    pub(super) courtesy: Courtesy,
     pub(super) limits: Limits,
     pub(super) tls: TlsFiles,
     pub(super) allow: Allow,
@@ -62,8 +64,7 @@ impl Default for ClientSettings {
             base: None,
             headers: Vec::new(),
             auth: None,
-            per_host: PER_HOST,
-            rate: None,
+            courtesy: Courtesy::DEFAULT,
             limits: Limits::DEFAULT,
             tls: TlsFiles::default(),
             allow: Allow::default(),
@@ -89,11 +90,7 @@ impl ClientSettings {
                 "add `base = \"https://…\"` with the host that they are for",
             );
         }
-        let per_host = section.or("per_host", PER_HOST, "how many requests to one host are on their way at once");
-        if per_host == 0 {
-            section.mistake("per_host", "with 0 no request could ever be sent", "write 1 or more");
-        }
-        let rate = section.optional("rate", "how many requests the client sends at most, such as \"10/s\"");
+        let courtesy = read_courtesy(section);
         let time = section.group("timeouts", "time limits of each request", |section| {
             let default = Limits::DEFAULT;
             Some((
@@ -121,8 +118,7 @@ impl ClientSettings {
             base,
             headers,
             auth,
-            per_host,
-            rate,
+            courtesy,
             limits: Limits { connect, first_byte, whole, max_body, redirects },
             tls,
             allow,
@@ -157,6 +153,47 @@ fn read_tls(section: &mut Section<'_>) -> TlsFiles {
     TlsFiles { authorities, identity }
 }
 
+/// How hard the client's hosts may be worked.
+fn read_courtesy(section: &mut Section<'_>) -> Courtesy {
+    let default = Courtesy::DEFAULT;
+    let per_host = section.or("per_host", default.per_host, "how many requests to one host are on their way at once");
+    if per_host == 0 {
+        section.mistake("per_host", "with 0 no request could ever be sent", "write 1 or more");
+    }
+    let rate = section.optional("rate", "how many requests the client sends at most, such as \"10/s\"");
+    let per_host_rate = section.optional("per_host_rate", "how many requests it sends to each host at most");
+    let burst = section.optional(
+        "burst",
+        "how many requests a rate lets pass at once after a pause; by default what it allows in a second",
+    );
+    if burst == Some(0) {
+        section.mistake("burst", "with 0 no request could ever be sent", "write 1 or more");
+    }
+    if burst.is_some()
+        && rate.is_none()
+        && per_host_rate.is_none()
+        && !section.has("rate")
+        && !section.has("per_host_rate")
+    {
+        section.mistake(
+            "burst",
+            "there is no rate that lets a burst pass",
+            "add `rate` or `per_host_rate`, or remove it",
+        );
+    }
+    let adapt = section.optional(
+        "adapt",
+        "whether the number of requests on their way to a host follows how quickly it answers, up to `per_host`; by \
+         default for sinks alone",
+    );
+    let rate_headers = section.or(
+        "rate_headers",
+        default.rate_headers,
+        "whether what replies say about the rest of a rate limit (RateLimit, X-RateLimit-…) is kept to",
+    );
+    Courtesy { per_host, rate, per_host_rate, burst, adapt, rate_headers }
+}
+
 const CONNECT: &str = "for resolving the name, connecting and agreeing on encryption";
 const FIRST_BYTE: &str = "from the start until the reply begins";
 const WHOLE: &str = "from the start to the reply's last byte, redirects included";
@@ -169,6 +206,7 @@ pub struct EndpointSettings {
     pub(super) via: Option<String>,
     pub(super) limits: LimitsInstead,
     pub(super) allow: Allow,
+    pub(super) caller: Caller,
 }
 
 /// Limits that stand in place of the client's.
@@ -209,7 +247,12 @@ impl EndpointSettings {
             .unwrap_or_default();
         limits.max_body = section.optional("max_body", MAX_BODY);
         limits.redirects = section.optional("redirects", REDIRECTS);
-        Self { via, limits, allow: read_allow(section) }
+        Self { via, limits, allow: read_allow(section), caller: Caller::Step }
+    }
+
+    /// Reads the same for a sink.
+    pub fn read_for_sink(section: &mut Section<'_>) -> Self {
+        Self { caller: Caller::Sink, ..Self::read(section) }
     }
 
     /// These settings, with a limit for bodies where none is given.

@@ -14,7 +14,7 @@ use crate::model::Value;
 use crate::runtime::Clock;
 
 /// The longest time that a server is believed when it asks for a pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
+pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
 /// Whether the same request may well get another answer later: 408, 425, 429 and all server errors. What is beyond
 /// the known classes counts as a server error (RFC 9110, section 15).
@@ -66,9 +66,14 @@ fn pause(asked: &str, now: Timestamp) -> Option<Duration> {
         // So many digits that they do not fit are an hour at least.
         return Some(asked.parse().map_or(LONGEST_PAUSE, Duration::from_secs));
     }
-    static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
-    let date = DATES.parse_timestamp(asked).ok()?;
+    let date = read_date(asked)?;
     Some(date.duration_since(now).try_into().unwrap_or(Duration::ZERO))
+}
+
+/// A date as HTTP writes it (RFC 9110, section 5.6.7).
+pub(super) fn read_date(text: &str) -> Option<Timestamp> {
+    static DATES: DateTimeParser = DateTimeParser::new().relaxed_weekday(true);
+    DATES.parse_timestamp(text).ok()
 }
 
 #[cfg(test)]

@@ -69,8 +69,14 @@ pub enum FaultKind {
     Panic,
     /// The credentials were refused, or cannot be had.
     Auth,
-    /// A rate, a busy host or an open breaker.
+    /// A rate, a busy host or a pause of our own.
     Wait,
+    /// The host has asked for a pause.
+    Paused,
+    /// The host fails again and again, and is left alone for now.
+    Down,
+    /// The site's robots.txt asks not to fetch it.
+    Robots,
 }
 
 impl FaultKind {
@@ -96,6 +102,9 @@ impl FaultKind {
             FaultKind::Panic => "panic",
             FaultKind::Auth => "auth",
             FaultKind::Wait => "wait",
+            FaultKind::Paused => "paused",
+            FaultKind::Down => "down",
+            FaultKind::Robots => "robots",
         }
     }
 }

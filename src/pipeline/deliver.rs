@@ -13,6 +13,7 @@ use super::counters::ComponentCounters;
 use super::life::Life;
 use super::parcel::Parcel;
 use super::recent::{Consequence, RecentFaults};
+use super::retries::RetryBudget;
 use super::running::reject;
 use super::sink_state::SinkState;
 use crate::component::{BatchLimits, Retry, Sink, WriteFault};
@@ -143,6 +144,8 @@ pub(super) struct RunningSink {
     pub(super) sink: Arc<dyn Sink>,
     pub(super) limits: BatchLimits,
     pub(super) retry: Retry,
+    /// What the retries of its host have in common, if it goes to one.
+    pub(super) retries: Option<Arc<RetryBudget>>,
     /// After failing for so long, the sink's items are abandoned instead of waited for.
     pub(super) give_up: Option<Duration>,
     pub(super) buffer: Option<Arc<Buffer>>,
@@ -297,12 +300,14 @@ impl Worker<'_> {
                 }
             };
             match decision {
-                Decision::Again(_) if self.is_lagging && part.iter().any(|item| !item.from.is_buffer) => {
+                Decision::Again { .. } if self.is_lagging && part.iter().any(|item| !item.from.is_buffer) => {
                     parts.push((part, tries));
                 }
-                Decision::Again(when) => {
-                    part.iter().for_each(|delivery| delivery.from.counters.retried(1));
-                    self.sink.note_retry(&fault);
+                Decision::Again { when, was_tried } => {
+                    if was_tried {
+                        part.iter().for_each(|delivery| delivery.from.counters.retried(1));
+                        self.sink.note_retry(&fault);
+                    }
                     if self.sink.life.sleep_until(&self.sink.clock, when).await {
                         parts.push((part, tries));
                     }
@@ -366,23 +371,24 @@ impl Worker<'_> {
         let RunningSink { retry, clock, .. } = self.sink;
         let now = clock.instant();
         match fault.verdict {
-            Verdict::NotBefore(when) if fault.kind == FaultKind::Auth => {
-                let since = self.failing(fault, now);
-                let given_up = self.sink.give_up.is_some_and(|limit| now.duration_since(since) >= limit);
-                if given_up { Decision::Abandon } else { Decision::Again(when) }
-            }
-            Verdict::NotBefore(when) => Decision::Again(when),
-            Verdict::Retry { not_before } => {
-                tries.tried(now);
-                let since = self.failing(fault, now);
-                if self.sink.give_up.is_some_and(|limit| now.duration_since(since) >= limit) {
+            // Others have found out that nothing gets through.
+            Verdict::NotBefore(when) if matches!(fault.kind, FaultKind::Auth | FaultKind::Down) => {
+                if self.has_failed_too_long(fault, now) {
                     return Decision::Abandon;
                 }
-                Decision::Again(tries.next_forever(retry, now, not_before))
+                Decision::Again { when, was_tried: false }
+            }
+            Verdict::NotBefore(when) => Decision::Again { when, was_tried: false },
+            Verdict::Retry { not_before } => {
+                tries.tried(now);
+                if self.has_failed_too_long(fault, now) {
+                    return Decision::Abandon;
+                }
+                self.again(tries.next_forever(retry, now, not_before))
             }
             Verdict::RetryItem { not_before } => {
                 tries.tried(now);
-                tries.next(retry, now, not_before).map_or(Decision::Apart, Decision::Again)
+                tries.next(retry, now, not_before).map_or(Decision::Apart, |when| self.again(when))
             }
             Verdict::Reject => {
                 tries.tried(now);
@@ -392,14 +398,21 @@ impl Worker<'_> {
         }
     }
 
-    /// Notes that the destination fails as a whole, and answers since when it does.
-    fn failing(&mut self, fault: &Fault, now: Instant) -> Instant {
+    /// Tries again at this time, or as soon as the host has a retry for it.
+    fn again(&self, when: Instant) -> Decision {
+        let when = self.sink.retries.as_ref().map_or(when, |retries| retries.book(when));
+        Decision::Again { when, was_tried: true }
+    }
+
+    /// Notes that the destination fails as a whole, and answers whether it has done so for too long.
+    fn has_failed_too_long(&mut self, fault: &Fault, now: Instant) -> bool {
         if self.failing_since.is_none() {
             self.sink.record.state.fails(self.sink.clock.timestamp());
             log::warn!(sink = &*self.sink.name, fault:% = fault; "sink fails; its items wait");
         }
         self.is_lagging = self.sink.buffer.is_some();
-        *self.failing_since.get_or_insert(now)
+        let since = *self.failing_since.get_or_insert(now);
+        self.sink.give_up.is_some_and(|limit| now.duration_since(since) >= limit)
     }
 
     fn accepted(&mut self, part: Vec<Delivery>) {
@@ -407,6 +420,9 @@ impl Worker<'_> {
             return;
         }
         self.is_lagging = false;
+        if let Some(retries) = &self.sink.retries {
+            retries.earn();
+        }
         if self.failing_since.take().is_some() {
             self.sink.record.state.works();
             log::info!(sink = &*self.sink.name; "sink works again");
@@ -485,7 +501,10 @@ impl Worker<'_> {
 
 /// What to do about a batch of which nothing was delivered.
 enum Decision {
-    Again(Instant),
+    Again {
+        when: Instant,
+        was_tried: bool,
+    },
     /// Something in it is bad: its halves are tried apart, and an item that is alone is refused.
     Apart,
     Abandon,

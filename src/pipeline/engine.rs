@@ -17,6 +17,7 @@ use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::produce::produce;
 use super::recent::{RecentFault, RecentFaults};
 use super::replay::{OpenSource, OpenSources, replay};
+use super::retries::RetryBudgets;
 use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger, settle};
 use super::stage::{Stage, work};
@@ -63,6 +64,7 @@ impl Engine {
         let quiescence = options.once.then(Arc::default);
         let listeners = Listeners::new(options.clock.clone());
         let recent = Arc::<RecentFaults>::default();
+        let retries = Arc::new(RetryBudgets::new(options.clock.clone()));
         let mut opening = Opening {
             plan,
             store,
@@ -71,6 +73,7 @@ impl Engine {
             quiescence,
             listeners: &listeners,
             recent: &recent,
+            retries,
             handles: Vec::new(),
             tasks: Tasks::default(),
         };
@@ -179,6 +182,7 @@ struct Opening<'a> {
     recent: &'a Arc<RecentFaults>,
     /// Of the sinks.
     handles: Vec<SinkHandle>,
+    retries: Arc<RetryBudgets>,
     tasks: Tasks,
 }
 
@@ -230,9 +234,11 @@ impl Opening<'_> {
         let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
         let (input, output) = async_channel::bounded(plan.channel());
         let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, self.store, clock)).transpose()?;
+        let sink = plan.settings.open(context)?;
         let running = Arc::new(RunningSink {
             name: plan.name.to_string(),
-            sink: Arc::from(plan.settings.open(context)?),
+            retries: sink.host().map(|host| self.retries.of(host)),
+            sink: Arc::from(sink),
             limits: plan.batch,
             retry: plan.retry,
             give_up: *give_up,
@@ -372,7 +378,8 @@ impl Opening<'_> {
             let work = match step.settings.open(&context, limits)? {
                 Step::Transform(transform) => StepWork::Transform(transform),
                 Step::Fetch(fetch) => {
-                    stages.push(Stage::new(number, fetch, step.retry, step.workers, self.options.give_up));
+                    let (retries, give_up) = (self.retries.clone(), self.options.give_up);
+                    stages.push(Stage::new(number, fetch, step.retry, step.workers, retries, give_up));
                     StepWork::Fetch(stages.len() - 1)
                 }
             };

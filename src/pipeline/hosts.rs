@@ -2,19 +2,13 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::parcel::Parcel;
-use crate::model::{Fault, Text};
+use super::retries::{RetryBudget, RetryBudgets};
+use crate::model::{Fault, FaultKind, Text};
 
-/// Retries to a host are at most this share of its other traffic …
-const RETRY_SHARE: f64 = 0.2;
-/// … but this many a minute are always allowed.
-const RETRY_FLOOR_PER_MINUTE: f64 = 10.0;
-/// The shortest wait for a retry, so that what rounding leaves missing of one never means now.
-const SOONEST: Duration = Duration::from_millis(1);
-/// How many unused retries a busy host can save up.
-const RETRIES_SAVED: f64 = 100.0;
 /// How many hosts without items are remembered, with what they have earned.
 const HOSTS_REMEMBERED: usize = 4096;
 
@@ -37,6 +31,9 @@ pub(super) struct Hosts {
     held: usize,
     /// The most calls to one host at a time.
     limit: usize,
+    /// How long an item waits for a host that is down.
+    patience: Duration,
+    retries: Arc<RetryBudgets>,
 }
 
 struct Host {
@@ -49,13 +46,12 @@ struct Host {
     is_doubling: bool,
     /// Whether its last call succeeded.
     proven: bool,
-    /// Until when no call is worth it: a rate or a slot is used up on our side.
+    /// Until when no call is worth it: it would not be let through.
     not_before: Option<Instant>,
-    /// Until when the host asked to be left in peace.
-    pause_until: Option<Instant>,
+    /// Why it is left alone as a whole, if it is.
+    down: Option<Fault>,
     in_turns: bool,
-    retries: f64,
-    retries_at: Instant,
+    retries: Arc<RetryBudget>,
 }
 
 struct Parked {
@@ -78,7 +74,7 @@ pub(super) struct Job {
 }
 
 impl Hosts {
-    pub(super) fn new(limit: usize) -> Self {
+    pub(super) fn new(limit: usize, patience: Duration, retries: Arc<RetryBudgets>) -> Self {
         Self {
             hosts: HashMap::new(),
             turns: VecDeque::new(),
@@ -88,6 +84,8 @@ impl Hosts {
             next_number: 0,
             held: 0,
             limit,
+            patience,
+            retries,
         }
     }
 
@@ -101,10 +99,14 @@ impl Hosts {
     }
 
     /// Takes in an item that leads to `host`.
-    pub(super) fn add(&mut self, host: &Text, parcel: Parcel, now: Instant) {
+    pub(super) fn add(&mut self, name: &Text, mut parcel: Parcel, now: Instant) {
         self.held += 1;
-        self.host(host, now).waiting.push_back(parcel);
-        self.give_turn(host);
+        let host = self.host(name);
+        if host.down.is_some() {
+            parcel.tries.first.get_or_insert(now);
+        }
+        host.waiting.push_back(parcel);
+        self.give_turn(name);
     }
 
     /// The next item whose time has come, if there is one.
@@ -136,28 +138,29 @@ impl Hosts {
     }
 
     /// A call to the host has ended well.
-    pub(super) fn succeeded(&mut self, name: &Text, now: Instant) {
+    pub(super) fn succeeded(&mut self, name: &Text) {
         let limit = self.limit;
-        let host = self.host(name, now);
+        let host = self.host(name);
         let more = if host.is_doubling { host.allowed } else { 1.0 / host.allowed };
         host.allowed = (host.allowed + more).min(limit as f64);
         host.proven = true;
-        host.retries = (host.retries + RETRY_SHARE).min(RETRIES_SAVED);
-        self.ended(name, now);
+        host.down = None;
+        host.retries.earn();
+        self.ended(name);
     }
 
     /// A call has ended with a fault that the host is to blame for.
-    pub(super) fn failed(&mut self, name: &Text, now: Instant) {
-        let host = self.host(name, now);
+    pub(super) fn failed(&mut self, name: &Text) {
+        let host = self.host(name);
         host.allowed = 1.0;
         host.is_doubling = true;
         host.proven = false;
-        self.ended(name, now);
+        self.ended(name);
     }
 
     /// A call has ended in a way that says nothing about the host.
-    pub(super) fn ended(&mut self, name: &Text, now: Instant) {
-        let host = self.host(name, now);
+    pub(super) fn ended(&mut self, name: &Text) {
+        let host = self.host(name);
         host.calls = host.calls.saturating_sub(1);
         // Perhaps it only waited for this call to end; if not, it will say so again.
         host.not_before = None;
@@ -168,28 +171,30 @@ impl Hosts {
         }
     }
 
-    /// The host takes nothing before this time; its item goes back to the front, or by turns to the
-    /// back.
-    pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, by_turns: bool, now: Instant) {
+    /// The host takes nothing before this time, for what `why` says; its item goes back to the front, or to the back if
+    /// its credentials were refused, since it may be alone in that. If the host is down, its items wait for it as long as
+    /// they may be tried, and then [expire](Self::take_expired).
+    pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, why: Fault, now: Instant) {
         self.held += 1;
-        self.held_back.push(Reverse((until, name.clone())));
-        let host = self.host(name, now);
+        let patience = self.patience;
+        let host = self.host(name);
         host.calls = host.calls.saturating_sub(1);
         host.allowed = (host.calls as f64).max(1.0);
         host.is_doubling = false;
         host.not_before = Some(until);
-        if by_turns {
+        if why.kind == FaultKind::Auth {
             host.waiting.push_back(parcel);
         } else {
             host.waiting.push_front(parcel);
         }
-    }
-
-    /// The host asks to be left in peace until this time, by all items.
-    pub(super) fn pause(&mut self, name: &Text, until: Instant, now: Instant) {
-        self.held_back.push(Reverse((until, name.clone())));
-        let host = self.host(name, now);
-        host.pause_until = host.pause_until.max(Some(until));
+        host.down = (why.kind == FaultKind::Down).then_some(why);
+        if host.down.is_some() {
+            for parcel in &mut host.waiting {
+                parcel.tries.first.get_or_insert(now);
+            }
+        }
+        let wake = host.next_expiry(patience).map_or(until, |expiry| expiry.min(until));
+        self.held_back.push(Reverse((wake, name.clone())));
     }
 
     /// The item, whose last try ended with `fault`, is tried again at this time, or later if the host's retries are
@@ -218,8 +223,8 @@ impl Hosts {
     fn unpark(&mut self, now: Instant) {
         while self.parked.peek().is_some_and(|Reverse(parked)| parked.until <= now) {
             let Some(Reverse(parked)) = self.parked.pop() else { return };
-            let host = self.host(&parked.host, now);
-            match host.spend_retry(now) {
+            let host = self.host(&parked.host);
+            match host.retries.spend(now) {
                 Ok(()) => {
                     host.waiting.push_front(parked.parcel);
                     self.give_turn(&parked.host);
@@ -236,10 +241,19 @@ impl Hosts {
         }
         while self.held_back.peek().is_some_and(|Reverse((until, _))| *until <= now) {
             let Some(Reverse((_, name))) = self.held_back.pop() else { return };
-            let host = self.host(&name, now);
+            let patience = self.patience;
+            let host = self.host(&name);
+            let expired = host.take_expired(patience, now);
             // A later time may have come in the meantime; it has an entry of its own.
             host.not_before = host.not_before.filter(|time| *time > now);
-            host.pause_until = host.pause_until.filter(|time| *time > now);
+            if let Some(until) = host.not_before
+                && !expired.is_empty()
+            {
+                let wake = host.next_expiry(patience).map_or(until, |expiry| expiry.min(until));
+                self.held_back.push(Reverse((wake, name.clone())));
+            }
+            self.held -= expired.len();
+            self.expired.extend(expired);
             self.give_turn(&name);
         }
     }
@@ -253,7 +267,8 @@ impl Hosts {
         }
     }
 
-    fn host(&mut self, name: &Text, now: Instant) -> &mut Host {
+    fn host(&mut self, name: &Text) -> &mut Host {
+        let retries = &self.retries;
         self.hosts.entry(name.clone()).or_insert_with(|| Host {
             waiting: VecDeque::new(),
             calls: 0,
@@ -261,40 +276,35 @@ impl Hosts {
             is_doubling: true,
             proven: false,
             not_before: None,
-            pause_until: None,
+            down: None,
             in_turns: false,
-            retries: RETRY_FLOOR_PER_MINUTE,
-            retries_at: now,
+            retries: retries.of(name),
         })
     }
 }
 
 impl Host {
     fn may_call(&self) -> bool {
-        self.calls < self.allowed as usize && !self.is_held_back()
-    }
-
-    fn is_held_back(&self) -> bool {
-        self.not_before.is_some() || self.pause_until.is_some()
+        self.calls < self.allowed as usize && self.not_before.is_none()
     }
 
     fn is_idle(&self) -> bool {
-        self.waiting.is_empty() && self.calls == 0 && !self.is_held_back()
+        self.waiting.is_empty() && self.calls == 0 && self.not_before.is_none()
     }
 
-    /// Spends one retry, or answers when there will be one to spend.
-    fn spend_retry(&mut self, now: Instant) -> Result<(), Instant> {
-        let earned = now.duration_since(self.retries_at).as_secs_f64() * RETRY_FLOOR_PER_MINUTE / 60.0;
-        if self.retries < RETRY_FLOOR_PER_MINUTE {
-            self.retries = (self.retries + earned).min(RETRY_FLOOR_PER_MINUTE);
-        }
-        self.retries_at = now;
-        if self.retries >= 1.0 {
-            self.retries -= 1.0;
-            return Ok(());
-        }
-        let missing = Duration::from_secs_f64((1.0 - self.retries) * 60.0 / RETRY_FLOOR_PER_MINUTE);
-        Err(now + missing.max(SOONEST))
+    /// When the first of its items has waited long enough for a host that is down.
+    fn next_expiry(&self, patience: Duration) -> Option<Instant> {
+        self.down.as_ref()?;
+        self.waiting.iter().filter_map(|parcel| parcel.tries.first).min().map(|first| first + patience)
+    }
+
+    /// The items that have waited long enough for a host that is down.
+    fn take_expired(&mut self, patience: Duration, now: Instant) -> Vec<(Parcel, Fault)> {
+        let Some(down) = &self.down else { return Vec::new() };
+        let is_over = |parcel: &Parcel| parcel.tries.first.is_some_and(|first| first + patience <= now);
+        let (over, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting).into_iter().partition(is_over);
+        self.waiting = left;
+        over.into_iter().map(|parcel| (parcel, down.clone())).collect()
     }
 }
 

@@ -21,6 +21,7 @@ mod plan;
 mod produce;
 mod recent;
 mod replay;
+mod retries;
 mod running;
 mod runs;
 mod settle;

@@ -13,6 +13,7 @@ use super::compute::panicked;
 use super::hosts::{Hosts, Job};
 use super::parcel::Parcel;
 use super::recent::Consequence;
+use super::retries::RetryBudgets;
 use super::running::{Running, RunningStep};
 use super::runs::Runs;
 use crate::component::{Fetch, Fetched, Meter, Retry};
@@ -61,6 +62,7 @@ impl Stage {
         fetch: Arc<dyn Fetch>,
         retry: Retry,
         workers: usize,
+        budgets: Arc<RetryBudgets>,
         give_up: Option<Duration>,
     ) -> Self {
         let (input, output) = async_channel::bounded(CHANNEL);
@@ -75,7 +77,7 @@ impl Stage {
             locked_out_since: Mutex::default(),
             input,
             output,
-            hosts: Mutex::new(Hosts::new(workers)),
+            hosts: Mutex::new(Hosts::new(workers, retry.within, budgets)),
             runs,
             changed,
             in_hand: AtomicUsize::new(0),
@@ -277,7 +279,7 @@ impl Stage {
         let now = pipeline.clock.instant();
         match called {
             Called::Done(fetched, parcel) => {
-                self.hosts().succeeded(&host, now);
+                self.hosts().succeeded(&host);
                 self.changed.notify(1);
                 if let Some(parcel) = self.hand_on(pipeline, fetched, parcel).await {
                     let host = self.host_of(&parcel);
@@ -286,29 +288,26 @@ impl Stage {
                 }
             }
             Called::Waits(_) => {
-                self.hosts().ended(&host, now);
+                self.hosts().ended(&host);
                 self.changed.notify(1);
             }
-            Called::Later { parcel, when, by_turns } => {
-                self.hosts().hold_back(&host, parcel, when, by_turns, now);
+            Called::Later { parcel, when, why } => {
+                self.hosts().hold_back(&host, parcel, when, why, now);
                 // This worker may have turned to other items: another one shall look after the time.
                 self.changed.notify(1);
             }
             Called::Again { parcel, when, limit, fault } => {
                 let mut hosts = self.hosts();
-                hosts.failed(&host, now);
-                if limit.is_none() {
-                    hosts.pause(&host, when, now);
-                }
+                hosts.failed(&host);
                 hosts.park(host, parcel, when, limit, fault);
                 self.changed.notify(1);
             }
             Called::Over { answered } => {
                 let mut hosts = self.hosts();
                 if answered {
-                    hosts.succeeded(&host, now);
+                    hosts.succeeded(&host);
                 } else {
-                    hosts.failed(&host, now);
+                    hosts.failed(&host);
                 }
                 self.changed.notify(1);
             }
@@ -395,10 +394,10 @@ impl Stage {
         }
         let RunningStep { counters, id: step, .. } = &*pipeline.steps[self.step];
         match fault.verdict {
-            Verdict::NotBefore(when) => {
-                parcel.tries.waited(when.saturating_duration_since(now));
-                return Called::Later { parcel, when, by_turns: fault.kind == FaultKind::Auth };
+            Verdict::NotBefore(when) if self.waits(&fault, when, &mut parcel.tries, now) => {
+                return Called::Later { parcel, when, why: fault };
             }
+            Verdict::NotBefore(_) => {}
             Verdict::Retry { not_before } | Verdict::RetryItem { not_before } => {
                 parcel.tries.tried(now);
                 if let Some(when) = parcel.tries.next(&self.retry, now, not_before) {
@@ -419,6 +418,21 @@ impl Stage {
     }
 }
 
+impl Stage {
+    /// Whether an item waits until `when` for a call that is not let through: for a host that is down as long as it
+    /// may be tried, for one that has asked for a pause as long as for a `Retry-After`.
+    fn waits(&self, fault: &Fault, when: Instant, tries: &mut Tries, now: Instant) -> bool {
+        match fault.kind {
+            FaultKind::Down => now.duration_since(*tries.first.get_or_insert(now)) < self.retry.within,
+            FaultKind::Paused if when.saturating_duration_since(now) > self.retry.retry_after_cap => false,
+            _ => {
+                tries.waited(when.saturating_duration_since(now));
+                true
+            }
+        }
+    }
+}
+
 /// What came of one call.
 enum Called {
     Done(Fetched, Parcel),
@@ -428,8 +442,7 @@ enum Called {
     Later {
         parcel: Parcel,
         when: Instant,
-        /// Another item goes next: perhaps only this one is refused.
-        by_turns: bool,
+        why: Fault,
     },
     /// It failed, and is tried again.
     Again {

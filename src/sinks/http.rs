@@ -80,7 +80,7 @@ impl HttpSettings {
         );
         // Without a payload of its own an item is sent as it is.
         let payload = Payload::read(section);
-        let endpoint = EndpointSettings::read(section).with_max_body(REPLY);
+        let endpoint = EndpointSettings::read_for_sink(section).with_max_body(REPLY);
         let template = template?;
         if format != Format::Item {
             if matches!(payload, Payload::Form(_) | Payload::Text(_)) {
@@ -140,6 +140,10 @@ impl Sink for HttpSink {
             Format::Item => self.write_one_by_one(batch).await,
             Format::Array | Format::Lines => self.write_together(batch).await,
         }
+    }
+
+    fn host(&self) -> Option<&Text> {
+        self.shared.endpoint.host()
     }
 }
 
