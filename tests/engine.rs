@@ -12,7 +12,7 @@ use gatherd::component::{
     Produced, Promise, Retry, Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step,
     StepContext, StepSettings, Transform, TransformScope, WriteFault,
 };
-use gatherd::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
+use gatherd::model::{Fault, FaultKind, Fingerprint, Item, Size, Text, Value, Verdict};
 use gatherd::pipeline::{
     BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan,
 };
@@ -247,7 +247,17 @@ impl Bench {
         let settings = Arc::new(sink.clone());
         let (batch, retry) = (sink.limits, Retry::SINK);
         let buffer = None;
-        self.plan.sinks.push(SinkPlan { name: name.into(), settings, when: None, batch, retry, workers: 1, buffer });
+        let fingerprint = Fingerprint::of([name]);
+        self.plan.sinks.push(SinkPlan {
+            name: name.into(),
+            settings,
+            when: None,
+            batch,
+            retry,
+            workers: 1,
+            buffer,
+            fingerprint,
+        });
         self
     }
 
@@ -257,7 +267,7 @@ impl Bench {
         let queue: Text = format!("sink.{name}").into();
         let source = gatherd::sources::buffer(queue.clone());
         if let Some(plan) = bench.plan.sinks.last_mut() {
-            plan.buffer = Some(BufferPlan { queue, sink: name.into(), source, disk, full });
+            plan.buffer = Some(BufferPlan { queue, source, disk, full });
         }
         bench
     }
@@ -272,6 +282,7 @@ impl Bench {
             source,
             steps,
             sinks,
+            fingerprint: Fingerprint::of([name]),
         });
         self
     }

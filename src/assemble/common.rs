@@ -62,7 +62,7 @@ impl BufferCommon {
         let queue: Text = format!("sink.{name}").into();
         let source = crate::sources::buffer(queue.clone());
         let is_wanted = (is_asked_for || is_shared) && disk > Size(0);
-        is_wanted.then(|| BufferPlan { queue, sink: name.into(), source, disk, full })
+        is_wanted.then(|| BufferPlan { queue, source, disk, full })
     }
 }
 

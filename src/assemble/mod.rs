@@ -4,6 +4,7 @@ mod admin;
 mod common;
 mod component;
 mod description;
+mod fingerprints;
 mod kinds;
 mod pipeline;
 mod schema;
@@ -20,10 +21,11 @@ pub use schema::schema;
 pub use service::Service;
 pub use sink::QUEUE;
 
+use self::fingerprints::Fingerprints;
 use crate::config::{self, Config};
 use crate::expr::Vars;
 use crate::http::{ClientSettings, Clients};
-use crate::model::Fault;
+use crate::model::{Fault, Fingerprint};
 use crate::pipeline::{PipelinePlan, Plan, SinkPlan};
 use crate::runtime::Clock;
 use crate::settings::{Data, Fill, Mistake, Node, Place, Reading, Rule, Severity, SourceFile, Unread};
@@ -74,13 +76,14 @@ pub fn load(paths: &[PathBuf], fill: Fill, unset_ok: bool) -> Loaded {
 /// Reads every component of a config. Nothing if there is a mistake in it: that is in the reading's list then.
 fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
     let mut description = Description::default();
-    let service = read_service(config, reading, &mut description);
-    let clients = read_clients(config, reading, &mut description);
+    let fingerprints = Fingerprints::new(config, reading);
+    let service = read_service(config, reading, &fingerprints, &mut description);
+    let clients = read_clients(config, reading, &fingerprints, &mut description);
     let mut sinks = sink::read_named(config, reading);
     let pipelines: Vec<_> = config
         .pipelines
         .iter()
-        .map(|pipeline| pipeline::read(pipeline, &mut sinks, reading, &mut description))
+        .map(|pipeline| pipeline::read(pipeline, &mut sinks, reading, &fingerprints, &mut description))
         .collect();
     report_taken_twice(config, &pipelines, reading);
     if config.pipelines.is_empty() && config.files > 0 && !reading.mistakes.any() {
@@ -95,13 +98,13 @@ fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
     if !reading.mistakes.any() {
         warn_of_unused(config, &sinks, reading);
     }
-    Some(Assembled {
-        sinks: sinks.into_used(&mut description)?,
-        pipelines: pipelines.into_iter().collect::<Option<_>>()?,
-        clients: clients?,
-        service: service?,
-        description,
-    })
+    let sinks = sinks.into_used(&fingerprints, &mut description)?;
+    let mut pipelines: Vec<PipelinePlan> = pipelines.into_iter().collect::<Option<_>>()?;
+    for pipeline in &mut pipelines {
+        let named = sinks.iter().filter(|sink| pipeline.sinks.contains(&sink.name)).map(|sink| sink.fingerprint);
+        pipeline.fingerprint = Fingerprint::of(named.chain([pipeline.fingerprint]));
+    }
+    Some(Assembled { sinks, pipelines, clients: clients?, service: service?, description })
 }
 
 /// Two sources cannot take the same requests.
@@ -127,6 +130,7 @@ fn report_taken_twice(config: &Config, pipelines: &[Option<PipelinePlan>], readi
 fn read_clients(
     config: &Config,
     reading: &Reading,
+    fingerprints: &Fingerprints<'_>,
     description: &mut Description,
 ) -> Option<HashMap<String, ClientSettings>> {
     let mut clients = Vec::new();
@@ -135,19 +139,26 @@ fn read_clients(
         let unread = Unread { name: &name, place: &client.place, node: &client.node, beside: None, keys_beside: &[] };
         let read = reading.read(unread, &Vars::default(), ClientSettings::read);
         description.clients.push((client.name.clone(), read.records));
-        clients.push(read.value.map(|settings| (client.name.clone(), settings)));
+        let fingerprint = fingerprints.of(&client.node);
+        clients.push(read.value.map(|settings| (client.name.clone(), settings.with_fingerprint(fingerprint))));
     }
     clients.into_iter().collect()
 }
 
-fn read_service(config: &Config, reading: &Reading, description: &mut Description) -> Option<Service> {
+fn read_service(
+    config: &Config,
+    reading: &Reading,
+    fingerprints: &Fingerprints<'_>,
+    description: &mut Description,
+) -> Option<Service> {
     let nowhere = || Place::new(SourceFile { name: String::new(), text: String::new() }.into(), 0..0);
     let place = config.service_place.clone().unwrap_or_else(nowhere);
     let node = Node { place: place.clone(), data: Data::Table(config.service.clone()) };
     let unread = Unread { name: "[service]", place: &place, node: &node, beside: None, keys_beside: &[] };
     let read = reading.read(unread, &Vars::default(), service::read);
     description.service = read.records;
-    read.value
+    let given = config.service.iter().map(|(key, entry)| (key.to_owned(), fingerprints.of(&entry.node))).collect();
+    Some(Service { fingerprints: given, ..read.value? })
 }
 
 /// What nothing names does nothing: its author may have meant something else.

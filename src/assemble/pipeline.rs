@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::component::{self, Component, OtherRole, Role};
+use super::fingerprints::Fingerprints;
 use super::sink::{self, Sinks};
 use super::{ComponentDescription, Description, PipelineDescription, common};
 use crate::component::{SourceSettings, StepSettings, find};
@@ -49,6 +50,7 @@ pub(super) fn read(
     pipeline: &Pipeline,
     sinks: &mut Sinks,
     reading: &Reading,
+    fingerprints: &Fingerprints<'_>,
     description: &mut Description,
 ) -> Option<PipelinePlan> {
     let vars = &pipeline.vars;
@@ -90,6 +92,7 @@ pub(super) fn read(
         source: source_plan?,
         steps: step_plans?,
         sinks: to.iter().map(|name| name.as_str().into()).collect(),
+        fingerprint: fingerprints.of_pipeline(pipeline),
     })
 }
 

@@ -1,11 +1,12 @@
 //! `[service]`: what belongs to the process.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admin::{self, AdminSettings};
 use crate::http::{Allow, read_allow};
-use crate::model::Size;
+use crate::model::{Fingerprint, Size};
 use crate::pipeline::DeadLimits;
 use crate::settings::{Rule, Section};
 
@@ -24,6 +25,21 @@ pub struct Service {
     pub allow: Allow,
     /// Where people and programs may look at it.
     pub admin: Option<AdminSettings>,
+    /// Of each setting that is given.
+    pub fingerprints: BTreeMap<String, Fingerprint>,
+}
+
+/// Read by a reload too.
+const READ_ANEW: [&str; 1] = ["drain"];
+
+impl Service {
+    /// The settings that are not as in `before`, of those that are read only when a process starts.
+    pub fn needing_restart(&self, before: &Self) -> Vec<String> {
+        let keys: BTreeSet<&String> = self.fingerprints.keys().chain(before.fingerprints.keys()).collect();
+        let has_changed = |key: &&&String| self.fingerprints.get(**key) != before.fingerprints.get(**key);
+        let changed = keys.iter().filter(has_changed).map(|key| (*key).clone());
+        changed.filter(|key| !READ_ANEW.contains(&key.as_str())).collect()
+    }
 }
 
 const STATE: &str = "the folder of what must outlive the process; `--state` goes before it, and without both it is \
@@ -44,6 +60,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         threads: read_threads(section),
         allow: read_allow(section),
         admin: admin::read(section),
+        fingerprints: BTreeMap::new(),
     };
     // Read once before all else, since `${secret:NAME}` needs it.
     let _: Option<PathBuf> =

@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use super::component::{self, Component, OtherRole, Role};
+use super::fingerprints::Fingerprints;
 use super::{ComponentDescription, Description, common, pipeline};
 use crate::component::SinkSettings;
 use crate::config::{Config, Named};
 use crate::expr::Vars;
+use crate::model::Fingerprint;
 use crate::pipeline::SinkPlan;
 use crate::queues::QueueSettings;
 use crate::settings::{Node, Reading, Unread};
@@ -128,9 +130,13 @@ impl Sinks {
     }
 
     /// The sinks that pipelines use. Nothing if any sink is wrong.
-    pub(super) fn into_used(self, description: &mut Description) -> Option<Vec<SinkPlan>> {
+    pub(super) fn into_used(
+        self,
+        fingerprints: &Fingerprints<'_>,
+        description: &mut Description,
+    ) -> Option<Vec<SinkPlan>> {
         let mut used = Vec::new();
-        for Sink { name, read, is_inline, users, has_neighbours, .. } in self.sinks {
+        for Sink { name, read, node, is_inline, users, has_neighbours } in self.sinks {
             let sink = read?;
             let settings: Arc<dyn SinkSettings> = sink.settings?;
             let is_shared = users > 1 || has_neighbours;
@@ -141,7 +147,10 @@ impl Sinks {
                 beside.retain(|record| record.key != "buffer" || record.given.is_some());
             }
             if users > 0 {
+                let own = fingerprints.of(&node);
+                let buffered = [u8::from(buffer.is_some())];
                 used.push(SinkPlan {
+                    fingerprint: Fingerprint::of([own.as_ref(), &buffered]),
                     buffer,
                     name: name.as_str().into(),
                     settings,

@@ -10,6 +10,7 @@ mod mistakes;
 mod new;
 mod output;
 mod progress;
+mod reload;
 mod run;
 mod schema;
 mod status;
@@ -68,6 +69,8 @@ enum Command {
     Top(status::TopArguments),
     /// Draw the pipelines of a config, or of the gatherd that runs.
     Graph(graph::GraphArguments),
+    /// Have the daemon read its config again.
+    Reload(StateArgument),
     /// Look at the items that were given up.
     Dead(dead::DeadArguments),
     /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
@@ -103,6 +106,7 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::status(arguments),
         Command::Top(arguments) => status::top(arguments),
         Command::Graph(arguments) => graph::graph(arguments),
+        Command::Reload(state) => reload::reload(state),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Store(arguments) => store::store(arguments),
     }

@@ -34,13 +34,22 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
     let loaded = assemble::load(&arguments.paths, Fill::of_process(), false);
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };
-    let RunArguments { once, give_up, state, .. } = arguments;
+    let RunArguments { paths, once, give_up, state } = arguments;
     let Service { state: configured, threads, admin, .. } = assembled.service.clone();
     runtime::set_threads(threads);
     let run = || -> Result<Ending, Fault> {
+        let service = assembled.service.clone();
         let plan = assembled.into_plan(&Clock::system())?;
         let state = state_folder(state.state, configured);
-        let order = Order { plan, state, once, give_up: once.then_some(give_up), admin: admin.filter(|_| !once) };
+        let order = Order {
+            plan,
+            paths,
+            service,
+            state,
+            once,
+            give_up: once.then_some(give_up),
+            admin: admin.filter(|_| !once),
+        };
         daemon::run(&order, |engine| once.then(|| Progress::show(engine)))
     };
     match run() {

@@ -7,9 +7,9 @@ use std::time::Duration;
 use super::admin::Admin;
 use super::api::Api;
 use super::control::Control;
+use super::reload::Reloader;
 use super::service_manager;
-use crate::assemble::AdminSettings;
-use crate::http::Clients;
+use crate::assemble::{AdminSettings, Service};
 use crate::model::{Fault, FaultKind};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
 use crate::runtime::{self, Clock, Signal, Signals};
@@ -18,6 +18,9 @@ use crate::store::Store;
 /// What a process is to do.
 pub struct Order {
     pub plan: Plan,
+    /// Where the plan comes from: read again when the process is asked to reload.
+    pub paths: Vec<PathBuf>,
+    pub service: Service,
     pub state: PathBuf,
     /// Run every source to its end, then exit.
     pub once: bool,
@@ -67,17 +70,19 @@ impl Ending {
 /// progress; what it answers is kept until the end.
 pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
     let store = Store::open(&order.state)?;
-    let clients = &order.plan.clients;
-    clients.use_store(&store);
+    order.plan.clients.use_store(&store);
     let clock = Clock::system();
     let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };
     runtime::block_on(async {
         let mut signals = Signals::listen()
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
+        let (paths, service) = (order.paths.clone(), order.service.clone());
+        let reloader = Arc::new(Reloader::new(paths, engine.clone(), &order.plan, service));
         let api = Arc::new(Api {
             store: store.clone(),
             engine: engine.clone(),
+            reloader: reloader.clone(),
             clock: clock.clone(),
             started: clock.timestamp(),
         });
@@ -90,7 +95,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let _watchdog = service_manager::feed_watchdog(clock.clone());
         let status = service_manager::tell_status(
             clock.clone(),
-            status_line(engine.clone(), store.clone(), clients.clone(), clock.clone()),
+            status_line(engine.clone(), store.clone(), reloader.clone(), clock.clone()),
         );
         let _watch = watch(&engine);
         let stopped = runtime::race(
@@ -99,7 +104,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
                 false
             },
             async {
-                asked_to_stop(&mut signals, clients).await;
+                asked_to_stop(&mut signals, Some(&reloader)).await;
                 true
             },
         )
@@ -107,8 +112,8 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         if stopped {
             log::info!("asked to stop; running dry");
             service_manager::stopping();
-            runtime::race(engine.stop(&clock, order.plan.drain), async {
-                asked_to_stop(&mut signals, clients).await;
+            runtime::race(engine.stop(&clock, reloader.drain()), async {
+                asked_to_stop(&mut signals, None).await;
                 log::info!("asked again; stopping at once");
                 engine.abandon().await;
             })
@@ -129,16 +134,16 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
     })
 }
 
-/// Answers once the process is asked to stop. What it is asked to read again is read meanwhile.
-async fn asked_to_stop(signals: &mut Signals, clients: &Clients) {
+/// Waits until the process is asked to stop. Until then it may be asked to reload, which goes on by itself.
+async fn asked_to_stop(signals: &mut Signals, reloader: Option<&Arc<Reloader>>) {
     loop {
         match signals.next().await {
             Ok(Signal::Stop) => return,
             Ok(Signal::Reload) => {
-                clients.reload_files().await;
-                log::warn!(
-                    "certificates, keys and tokens in files are read again; a change of the config needs a restart"
-                );
+                if let Some(reloader) = reloader.cloned() {
+                    // What it comes to has been logged by the time it ends.
+                    runtime::spawn(async move { reloader.reload().await.is_ok() });
+                }
             }
             Err(error) => log::error!(cause:% = error; "a signal could not be read"),
         }
@@ -146,7 +151,12 @@ async fn asked_to_stop(signals: &mut Signals, clients: &Clients) {
 }
 
 /// `3 pipelines, 120 items/s, 2 dead letters`, told anew at every call.
-fn status_line(engine: Arc<Engine>, store: Store, clients: Clients, clock: Clock) -> impl FnMut() -> String + Send {
+fn status_line(
+    engine: Arc<Engine>,
+    store: Store,
+    reloader: Arc<Reloader>,
+    clock: Clock,
+) -> impl FnMut() -> String + Send {
     let mut before = (clock.instant(), 0);
     move || {
         let pipelines = engine.status();
@@ -163,7 +173,7 @@ fn status_line(engine: Arc<Engine>, store: Store, clients: Clients, clock: Clock
         for paused in pipelines.iter().filter(|pipeline| pipeline.is_paused) {
             line.push_str(&format!(", {} paused: too many dead letters", paused.name));
         }
-        for condition in clients.conditions() {
+        for condition in reloader.clients().conditions() {
             line.push_str(&format!(", {condition}"));
         }
         if store.is_waiting_for_space() {

@@ -4,11 +4,13 @@ mod admin;
 mod api;
 mod control;
 mod life;
+mod reload;
 mod service_manager;
 mod state_folder;
 
 pub use api::{
-    ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, SinkShown, Status, TimesShown,
+    ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, ReloadReport, SinkShown, Status,
+    TimesShown,
 };
 pub use control::ControlClient;
 pub use life::{Ending, Order, run};

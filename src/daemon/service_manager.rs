@@ -18,6 +18,20 @@ pub(super) fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
 }
 
+/// The config is read again; [`ready`] tells that it is done.
+pub(super) fn reloading() {
+    // Which reload is meant, for systemd's Type=notify-reload (sd_notify(3)).
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => notify(&[NotifyState::Reloading, now]),
+        Err(error) => log::debug!(cause:% = error; "the service manager could not be told"),
+    }
+}
+
+/// What the last reload came to, until the next live status line.
+pub(super) fn status(status: &str) {
+    notify(&[NotifyState::Status(status)]);
+}
+
 /// Tells `status` now and then, if there is a service manager.
 pub(super) fn tell_status(clock: Clock, mut status: impl FnMut() -> String + Send + 'static) -> Option<Task<()>> {
     std::env::var_os("NOTIFY_SOCKET")?;

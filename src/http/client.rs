@@ -108,6 +108,25 @@ impl Clients {
         clients.flat_map(|(name, client)| client.admission.conditions(name, client.clock.instant())).collect()
     }
 
+    /// The clients of another config. Those that are in both go on, with their connections and all that they know of
+    /// their hosts; so does the default one.
+    pub fn changed(&self, settings: HashMap<String, ClientSettings>) -> Result<Self, Fault> {
+        let All { default, named, allow, store } = &*self.0;
+        let open = |(name, settings): (String, ClientSettings)| {
+            let same = named.get(&name).filter(|client| client.settings.fingerprint == settings.fingerprint);
+            let client = match same {
+                Some(client) => client.clone(),
+                None => {
+                    let (resolver, clock) = (default.resolver.clone(), default.clock.clone());
+                    Arc::new(Client::open(name.as_str().into(), settings, resolver, store.clone(), clock)?)
+                }
+            };
+            Ok((name, client))
+        };
+        let named = settings.into_iter().map(open).collect::<Result<_, Fault>>()?;
+        Ok(Self(Arc::new(All { default: default.clone(), named, allow: allow.clone(), store: store.clone() })))
+    }
+
     /// What one component sends its requests through. `url` is the template of their URL, whose host counts as
     /// written in the config unless a filter gives it.
     pub fn endpoint(&self, settings: &EndpointSettings, url: &Template) -> Endpoint {

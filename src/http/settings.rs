@@ -11,7 +11,7 @@ use super::auth::AuthSettings;
 use super::tls::TlsFiles;
 use super::trust::Allow;
 use crate::expr::{Encoding, Template};
-use crate::model::Size;
+use crate::model::{Fingerprint, Size};
 use crate::settings::Section;
 
 /// The limits of one exchange.
@@ -56,6 +56,8 @@ pub struct ClientSettings {
     pub(super) allow: Allow,
     pub(super) user_agent: Option<HeaderValue>,
     pub(super) http2: bool,
+    /// Of all that the config says of it; the default client has none.
+    pub(super) fingerprint: Option<Fingerprint>,
 }
 
 impl Default for ClientSettings {
@@ -70,6 +72,7 @@ impl Default for ClientSettings {
             allow: Allow::default(),
             user_agent: None,
             http2: true,
+            fingerprint: None,
         }
     }
 }
@@ -124,7 +127,12 @@ impl ClientSettings {
             allow,
             user_agent,
             http2,
+            fingerprint: None,
         })
+    }
+
+    pub fn with_fingerprint(self, fingerprint: Fingerprint) -> Self {
+        Self { fingerprint: Some(fingerprint), ..self }
     }
 }
 

@@ -77,6 +77,8 @@ pub enum FaultKind {
     Down,
     /// The site's robots.txt asks not to fetch it.
     Robots,
+    /// The config cannot be used.
+    Config,
 }
 
 impl FaultKind {
@@ -105,6 +107,7 @@ impl FaultKind {
             FaultKind::Paused => "paused",
             FaultKind::Down => "down",
             FaultKind::Robots => "robots",
+            FaultKind::Config => "config",
         }
     }
 }

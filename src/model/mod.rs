@@ -4,6 +4,7 @@
 
 mod columns;
 mod fault;
+mod fingerprint;
 mod item;
 pub mod json;
 mod labels;
@@ -14,6 +15,7 @@ mod value;
 
 pub use columns::Columns;
 pub use fault::{Fault, FaultKind, Verdict};
+pub use fingerprint::Fingerprint;
 pub use item::{Item, ItemId, Origin, TraceId, Window};
 pub use labels::{Labels, Reply, headers_value};
 pub use outcome::Outcome;

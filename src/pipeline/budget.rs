@@ -27,8 +27,8 @@ pub(super) struct Budget {
     common_limit: usize,
     /// Below zero for a moment, when what is taken and given back at once is counted the other way round.
     common_used: AtomicIsize,
-    /// What each pipeline may hold whatever the others do.
-    share_limit: usize,
+    /// The half that is divided among the pipelines, as far as it is not.
+    undivided: Mutex<usize>,
     freed: Event,
     growing: Mutex<Growing>,
     clock: Clock,
@@ -48,6 +48,8 @@ struct Growing {
 #[derive(Debug)]
 pub(super) struct PipelineBudget {
     budget: Arc<Budget>,
+    /// What it may hold whatever the others do.
+    share: usize,
     used: AtomicUsize,
 }
 
@@ -64,20 +66,31 @@ pub(super) struct Charge {
 }
 
 impl Budget {
-    pub(super) fn new(memory: Size, pipelines: usize, clock: Clock) -> Arc<Self> {
+    pub(super) fn new(memory: Size, clock: Clock) -> Arc<Self> {
         let half = memory.bytes() / 2;
         Arc::new(Self {
             common_limit: half,
             common_used: AtomicIsize::new(0),
-            share_limit: half / pipelines.max(1),
+            undivided: Mutex::new(half),
             freed: Event::new(),
             growing: Mutex::default(),
             clock,
         })
     }
 
-    pub(super) fn for_pipeline(self: &Arc<Self>) -> Arc<PipelineBudget> {
-        Arc::new(PipelineBudget { budget: self.clone(), used: AtomicUsize::new(0) })
+    /// Divides among `count` pipelines what is not divided yet. Each gives its share back when it is gone.
+    pub(super) fn for_pipelines(self: &Arc<Self>, count: usize) -> Vec<Arc<PipelineBudget>> {
+        let mut undivided = self.undivided();
+        let share = *undivided / count.max(1);
+        *undivided -= share * count;
+        drop(undivided);
+        (0..count)
+            .map(|_| Arc::new(PipelineBudget { budget: self.clone(), share, used: AtomicUsize::new(0) }))
+            .collect()
+    }
+
+    fn undivided(&self) -> std::sync::MutexGuard<'_, usize> {
+        self.undivided.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What all values together may take.
@@ -118,7 +131,7 @@ impl PipelineBudget {
 
     fn has_room(&self, bytes: usize) -> bool {
         let used = self.used.load(Ordering::Acquire);
-        let share = self.budget.share_limit;
+        let share = self.share;
         let more_common = (used + bytes).saturating_sub(share.max(used));
         (used < share && used + bytes <= share) || self.budget.common_used() + more_common < self.budget.common_limit
     }
@@ -137,7 +150,13 @@ impl PipelineBudget {
     }
 
     fn beyond_share(&self, used: usize) -> usize {
-        used.saturating_sub(self.budget.share_limit)
+        used.saturating_sub(self.share)
+    }
+}
+
+impl Drop for PipelineBudget {
+    fn drop(&mut self) {
+        *self.budget.undivided() += self.share;
     }
 }
 
@@ -308,8 +327,8 @@ mod tests {
 
     #[test]
     fn intake_waits_while_the_budget_is_full_and_goes_on_when_it_is_not() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let charge = pipeline.charge(1, 1000);
         assert!(is_pending(pipeline.room()));
         drop(charge);
@@ -318,8 +337,9 @@ mod tests {
 
     #[test]
     fn a_pipeline_that_fills_the_common_half_leaves_the_others_their_shares() {
-        let budget = Budget::new(Size(1000), 2, Clock::system());
-        let (greedy, modest) = (budget.for_pipeline(), budget.for_pipeline());
+        let budget = Budget::new(Size(1000), Clock::system());
+        let mut pipelines = budget.for_pipelines(2);
+        let (greedy, modest) = (pipelines.remove(0), pipelines.remove(0));
         let _held = greedy.charge(1, 5000);
         assert!(is_pending(greedy.room()));
         runtime::block_on(modest.room());
@@ -327,8 +347,8 @@ mod tests {
 
     #[test]
     fn one_item_at_a_time_grows_beyond_a_full_budget() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(second.grow(10));
         assert!(is_pending(first.grow(10)), "another is beyond the budget");
@@ -340,8 +360,8 @@ mod tests {
 
     #[test]
     fn of_those_that_wait_to_grow_the_first_to_come_in_goes_first() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let mut beyond = pipeline.charge(1, 1000);
         runtime::block_on(beyond.grow(1));
         let (mut early, mut late) = (pipeline.charge(2, 600), pipeline.charge(3, 600));
@@ -355,8 +375,8 @@ mod tests {
 
     #[test]
     fn the_one_beyond_the_budget_grows_on_while_an_earlier_one_waits() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let (mut early, mut late) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(late.grow(10));
         let mut early_waits = Box::pin(early.grow(10));
@@ -368,8 +388,8 @@ mod tests {
 
     #[test]
     fn an_item_that_shrinks_leaves_what_is_beyond_the_budget_to_others() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let (mut first, mut second) = (pipeline.charge(1, 500), pipeline.charge(2, 500));
         runtime::block_on(first.grow(500));
         let mut second_waits = Box::pin(second.grow(700));
@@ -380,8 +400,8 @@ mod tests {
 
     #[test]
     fn what_several_sinks_hold_counts_once_and_until_the_last_lets_go() {
-        let budget = Budget::new(Size(1000), 1, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let mut charge = pipeline.charge(1, 700);
         let shares = [charge.share(), charge.share()];
         assert_eq!(pipeline.used.load(Ordering::Acquire), 700);
@@ -393,8 +413,8 @@ mod tests {
 
     #[test]
     fn what_is_given_back_is_what_was_taken() {
-        let budget = Budget::new(Size(1000), 2, Clock::system());
-        let pipeline = budget.for_pipeline();
+        let budget = Budget::new(Size(1000), Clock::system());
+        let pipeline = budget.for_pipelines(1).remove(0);
         let mut charge = pipeline.charge(1, 700);
         charge.set(20);
         charge.set(900);

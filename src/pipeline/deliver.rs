@@ -262,6 +262,8 @@ impl Worker<'_> {
                 parts.push((kept, Tries::default()));
             }
             let Some((mut part, mut tries)) = parts.pop() else { return };
+            // A pipeline that is over has its items again, from its source.
+            part.retain(|item| !item.from.life.is_over());
             if self.is_lagging {
                 part = self.put_into_buffer(part);
             }

@@ -32,6 +32,7 @@ fn split_pipeline(pipeline: PipelinePlan, durable: DurablePlan) -> (SinkPlan, Pi
         retry: Retry::SINK,
         workers: 1,
         buffer: None,
+        fingerprint: pipeline.fingerprint,
     };
     let intake = PipelinePlan {
         name: pipeline.name.clone(),
@@ -40,6 +41,7 @@ fn split_pipeline(pipeline: PipelinePlan, durable: DurablePlan) -> (SinkPlan, Pi
         source: SourcePlan { durable: None, ..pipeline.source.clone() },
         steps: Vec::new(),
         sinks: vec![queue],
+        fingerprint: pipeline.fingerprint,
     };
     let source = SourcePlan { id: "durable".into(), settings: output, durable: None };
     (sink, intake, PipelinePlan { source, ..pipeline })

@@ -1,37 +1,32 @@
-//! The engine as a whole: opens what a plan names, starts its tasks, and brings them to their end.
+//! The engine as a whole: starts the parts of a plan, brings them to their end, and goes from one plan to the next.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::collections::{HashMap, HashSet};
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use async_channel::{Receiver, Sender};
+use async_channel::{Receiver, WeakSender};
 
 use super::budget::Budget;
-use super::buffer::Buffer;
-use super::counters::Counters;
-use super::deliver::{Delivery, Feeder, RunningSink, SinkInput, deliver};
 use super::durable::split;
 use super::life::Life;
-use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
-use super::produce::produce;
+use super::opening::{OpenedPipeline, OpenedSink, Opening, SinkDoor, pipelines_of};
+use super::part::{Busy, End, PipelinePart, SinkPart};
+use super::plan::{PipelinePlan, Plan, SinkPlan};
 use super::recent::{RecentFault, RecentFaults};
-use super::replay::{OpenSource, OpenSources, replay};
+use super::replay::OpenSources;
 use super::retries::RetryBudgets;
-use super::running::{Running, RunningStep, StepWork};
-use super::settle::{Ahead, Ledger, settle};
-use super::stage::{Stage, work};
-use super::status::{self, MemoryStatus, PipelineHandle, PipelineStatus, SinkHandle, SinkStatus};
-use crate::component::{
-    Listeners, Position, Progress, Quiescence, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext,
-};
-use crate::expr::Filter;
-use crate::model::{Fault, FaultKind, Text};
-use crate::runtime::{self, Clock, Task};
+use super::status::{self, MemoryStatus, PipelineStatus, SinkStatus};
+use crate::component::{Listeners, Quiescence};
+use crate::model::{Fault, Text};
+use crate::runtime::{self, Clock};
 use crate::store::Store;
 
 /// How long the last replies to those who handed items in may take.
 const LAST_REPLIES: Duration = Duration::from_secs(2);
+
+/// How long parts that a new plan has not, or has otherwise, may run dry.
+const CHANGE_DRAIN: Duration = Duration::from_secs(5);
 
 /// How an engine runs.
 #[derive(Clone, Debug, Default)]
@@ -43,66 +38,88 @@ pub struct Options {
     pub give_up: Option<Duration>,
 }
 
+/// What all parts of an engine share.
+pub(super) struct Shared {
+    pub(super) life: Life,
+    pub(super) store: Store,
+    pub(super) options: Options,
+    pub(super) budget: Arc<Budget>,
+    pub(super) listeners: Listeners,
+    pub(super) sources: Arc<OpenSources>,
+    pub(super) recent: Arc<RecentFaults>,
+    pub(super) retries: Arc<RetryBudgets>,
+    /// In a single run: what goes on.
+    pub(super) quiescence: Option<Arc<Quiescence>>,
+}
+
 /// A running plan.
 pub struct Engine {
-    life: Life,
-    pipelines: Vec<PipelineHandle>,
-    sinks: Vec<SinkHandle>,
-    budget: Arc<Budget>,
-    recent: Arc<RecentFaults>,
-    store: Store,
-    clock: Clock,
-    finished: Receiver<()>,
+    shared: Shared,
+    parts: Mutex<Parts>,
+    /// Held by every part that runs.
+    busy: WeakSender<Infallible>,
+    finished: Receiver<Infallible>,
+}
+
+/// What runs, in the order of the plan.
+#[derive(Default)]
+struct Parts {
+    pipelines: Vec<PipelinePart>,
+    sinks: Vec<SinkPart>,
+}
+
+/// What a new plan has changed, by the names of pipelines.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Changed {
+    pub started: Vec<Text>,
+    pub restarted: Vec<Text>,
+    pub stopped: Vec<Text>,
+    /// How many go on as they were.
+    pub unchanged: usize,
+    /// Those that could not be opened, and why.
+    pub failed: Vec<(Text, String)>,
 }
 
 impl Engine {
     /// Opens everything, then starts it; the first thing that cannot be opened is the answer, and nothing has run.
     pub fn start(plan: &Plan, store: &Store, options: &Options) -> Result<Self, Fault> {
         let plan = &split(plan);
-        let life = Life::default();
-        let budget = Budget::new(plan.memory, plan.pipelines.len(), options.clock.clone());
-        let quiescence = options.once.then(Arc::default);
-        let listeners = Listeners::new(options.clock.clone());
-        let recent = Arc::<RecentFaults>::default();
-        let retries = Arc::new(RetryBudgets::new(options.clock.clone()));
-        let mut opening = Opening {
-            plan,
-            store,
-            options,
-            life: &life,
-            quiescence,
-            listeners: &listeners,
-            recent: &recent,
-            retries,
-            handles: Vec::new(),
-            tasks: Tasks::default(),
+        let shared = Shared {
+            life: Life::default(),
+            store: store.clone(),
+            options: options.clone(),
+            budget: Budget::new(plan.memory, options.clock.clone()),
+            listeners: Listeners::new(options.clock.clone()),
+            sources: Arc::default(),
+            recent: Arc::default(),
+            retries: Arc::new(RetryBudgets::new(options.clock.clone())),
+            quiescence: options.once.then(Arc::default),
         };
-        let sinks = plan.sinks.iter().map(|sink| opening.sink(sink)).collect::<Result<HashMap<_, _>, _>>()?;
-        let mut pipelines = Vec::new();
-        for pipeline in &plan.pipelines {
-            pipelines.push(opening.pipeline(pipeline, &sinks, &budget, None)?);
-        }
-        for buffer in sinks.values().filter_map(|sink| sink.buffer.as_ref()) {
-            pipelines.push(opening.pipeline(&emptying(buffer), &sinks, &budget, Some(buffer))?);
-        }
-        if let Some(quiescence) = &opening.quiescence {
+        let opening = Opening { plan, shared: &shared };
+        let sinks = plan.sinks.iter().map(|sink| Ok((sink, opening.sink(sink)?))).collect::<Result<Vec<_>, Fault>>()?;
+        let doors: HashMap<Text, SinkDoor> =
+            sinks.iter().map(|(plan, sink)| (plan.name.clone(), sink.door.clone())).collect();
+        let plans = pipelines_of(plan);
+        let budgets = shared.budget.for_pipelines(plans.len());
+        let open = |(plan, budget)| Ok((plan, opening.pipeline(plan, &doors, budget)?));
+        let pipelines = plans.iter().zip(budgets).map(open).collect::<Result<Vec<_>, Fault>>()?;
+        if let Some(quiescence) = &shared.quiescence {
             // Each has a source, and what is to be replayed.
             quiescence.begin(2 * pipelines.len());
         }
         warn_of_gone(plan, store)?;
-        store.will_read(pipelines.iter().filter_map(|pipeline| pipeline.settings.queue()).map(Text::from));
-        let sources = Arc::<OpenSources>::default();
-        let opened: Vec<_> = pipelines.iter().map(|_| sources.open()).collect();
-        drop(sinks);
-        let Opening { mut tasks, handles: sinks, .. } = opening;
-        let mut handles = Vec::new();
-        for (pipeline, source) in pipelines.into_iter().zip(opened) {
-            handles.push(pipeline.start(&mut tasks, &life, &sources, source));
-        }
-        let (done, finished) = async_channel::bounded::<()>(1);
-        tasks.supervise(listeners, done);
-        let (store, clock) = (store.clone(), options.clock.clone());
-        Ok(Self { life, pipelines: handles, sinks, budget, recent, store, clock, finished })
+        store.will_read(pipelines.iter().filter_map(|(_, pipeline)| pipeline.settings.queue()).map(Text::from));
+        let (busy, all_ended) = async_channel::bounded(1);
+        let (done, finished) = async_channel::bounded::<Infallible>(1);
+        let parts = Parts::start(&shared, sinks, pipelines, &busy);
+        let listeners = shared.listeners.clone();
+        runtime::spawn(async move {
+            End::of(all_ended).reached().await;
+            // Those who handed items in are told how they ended.
+            listeners.finished(LAST_REPLIES).await;
+            drop(done);
+        });
+        Ok(Self { shared, parts: Mutex::new(parts), busy: busy.downgrade(), finished })
     }
 
     /// Waits until everything has come to its end: by itself, or after a stop.
@@ -113,7 +130,7 @@ impl Engine {
 
     /// Stops: sources make no more, the channels run dry for at most `drain`, and what is left then is abandoned.
     pub async fn stop(&self, clock: &Clock, drain: Duration) {
-        self.life.stop();
+        self.shared.life.stop();
         if clock.timeout(drain, self.finished()).await.is_none() {
             log::warn!("the time to drain is over; what is left is abandoned and comes again");
             self.abandon().await;
@@ -122,20 +139,46 @@ impl Engine {
 
     /// Stops at once; what is in flight is abandoned.
     pub async fn abandon(&self) {
-        self.life.stop();
-        self.life.end();
+        self.shared.life.stop();
+        self.shared.life.end();
         self.finished().await;
+    }
+
+    /// Goes over to another plan. What is the same in both goes on undisturbed. What is not runs dry, for at most five
+    /// seconds and no longer than `plan` lets a stop take; what is left of it then is abandoned and comes again. Then
+    /// what is new starts, so that nothing of the old overlaps with it. Nothing here waits for a remote.
+    ///
+    /// A pipeline that a fault has stopped is started anew too. What cannot be opened is told, and stays stopped.
+    ///
+    /// One change at a time: the caller sees to that.
+    pub async fn change(&self, plan: &Plan) -> Changed {
+        let Some(busy) = self.busy.upgrade() else { return Changed::default() };
+        let plan = &split(plan);
+        let plans = pipelines_of(plan);
+        let leaving = self.leaving(plan, &plans);
+        leaving.pipelines.iter().for_each(|(_, life, _)| life.stop());
+        let clock = &self.shared.options.clock;
+        if clock.timeout(CHANGE_DRAIN.min(plan.drain), leaving.ended()).await.is_none() {
+            log::warn!("what changes has not run dry in time; what is left of it is abandoned and comes again");
+            leaving.lives().for_each(Life::end);
+            leaving.ended().await;
+        }
+        let gone = self.parts().remove(&leaving);
+        let started = self.open_missing(plan, &plans, &busy);
+        Changed::told(started, &gone, &plans)
     }
 
     /// Why the engine cannot go on, such as a store that cannot be written.
     pub fn fault(&self) -> Option<Fault> {
-        self.life.fault()
+        self.shared.life.fault()
     }
 
     /// Whether a dead letter of this pipeline and component would be replayed now, by its step `from` if one is given;
     /// the error says why not.
     pub fn check_replay(&self, pipeline: &str, component: &str, from: Option<&str>) -> Result<(), String> {
-        let named: Vec<_> = self.pipelines.iter().filter(|handle| *handle.pipeline == *pipeline).collect();
+        let parts = self.parts();
+        let named: Vec<_> =
+            parts.pipelines.iter().map(|part| &part.handle).filter(|handle| *handle.pipeline == *pipeline).collect();
         if named.is_empty() {
             return Err(format!("there is no pipeline `{pipeline}`; its dead letters stay"));
         }
@@ -149,259 +192,194 @@ impl Engine {
     }
 
     pub fn status(&self) -> Vec<PipelineStatus> {
-        self.pipelines.iter().map(|handle| handle.status(&self.store, &self.clock)).collect()
+        let Shared { store, options, .. } = &self.shared;
+        self.parts().pipelines.iter().map(|part| part.handle.status(store, &options.clock)).collect()
     }
 
     pub fn sinks(&self) -> Vec<SinkStatus> {
-        self.sinks.iter().map(|handle| handle.status(&self.store)).collect()
+        self.parts().sinks.iter().map(|part| part.handle.status(&self.shared.store)).collect()
     }
 
     pub fn memory(&self) -> MemoryStatus {
-        status::memory(&self.budget, &self.pipelines)
+        status::memory(&self.shared.budget, self.parts().pipelines.iter().map(|part| &part.handle))
     }
 
     /// The newest faults first.
     pub fn recent_faults(&self) -> Vec<RecentFault> {
-        self.recent.list()
+        self.shared.recent.list()
     }
 
     /// Whether it runs dry, or is at its end.
     pub fn is_stopping(&self) -> bool {
-        self.life.is_stopping()
+        self.shared.life.is_stopping()
+    }
+
+    fn parts(&self) -> MutexGuard<'_, Parts> {
+        self.parts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is at hand while a plan is opened.
-struct Opening<'a> {
-    plan: &'a Plan,
-    store: &'a Store,
-    options: &'a Options,
-    life: &'a Life,
-    quiescence: Option<Arc<Quiescence>>,
-    listeners: &'a Listeners,
-    recent: &'a Arc<RecentFaults>,
-    /// Of the sinks.
-    handles: Vec<SinkHandle>,
-    retries: Arc<RetryBudgets>,
-    tasks: Tasks,
+/// The parts that end before a new plan runs.
+struct Leaving {
+    pipelines: Vec<(PartKey, Life, End)>,
+    sinks: Vec<(Text, Life, End)>,
 }
 
-/// A sink's gate, and the way into its channel.
-struct SinkDoor {
-    gate: Arc<Option<Filter>>,
-    input: Sender<Delivery>,
-    buffer: Option<Arc<Buffer>>,
-}
+/// What tells a pipeline from all others: its name, and which part of it it is.
+type PartKey = (Text, Option<&'static str>);
 
-/// The pipeline that brings what a buffer holds to its sink.
-fn emptying(buffer: &Buffer) -> PipelinePlan {
-    let BufferPlan { queue, source, sink, .. } = &buffer.plan;
-    let source = SourcePlan { id: "buffer".into(), settings: source.clone(), durable: None };
-    PipelinePlan {
-        name: queue.clone(),
-        part: Some("buffer"),
-        uses_window: true,
-        source,
-        steps: Vec::new(),
-        sinks: vec![sink.clone()],
-    }
-}
+/// A pipeline that was to start, and why it did not.
+type Start = (PartKey, Option<Fault>);
 
-/// A pipeline that is open, but does not run yet.
-struct Opened {
-    handle: PipelineHandle,
-    running: Arc<Running>,
-    ends: Receiver<super::ack::Ended>,
-    settings: Arc<dyn SourceSettings>,
-    source: Box<dyn Source>,
-    context: SourceContext,
-    limits: usize,
-}
-
-/// A pipeline's steps, open.
-#[derive(Default)]
-struct Steps {
-    steps: Vec<Arc<RunningStep>>,
-    stages: Vec<Stage>,
-    /// How many of them are a `limit`.
-    limits: usize,
-}
-
-impl Opening<'_> {
-    fn sink(&mut self, plan: &SinkPlan) -> Result<(Text, SinkDoor), Fault> {
-        let Options { clock, give_up, .. } = self.options;
-        let (clients, store) = (self.plan.clients.clone(), self.store.clone());
-        let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
-        let (input, output) = async_channel::bounded(plan.channel());
-        let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, self.store, clock)).transpose()?;
-        let sink = plan.settings.open(context)?;
-        let running = Arc::new(RunningSink {
-            name: plan.name.to_string(),
-            retries: sink.host().map(|host| self.retries.of(host)),
-            sink: Arc::from(sink),
-            limits: plan.batch,
-            retry: plan.retry,
-            give_up: *give_up,
-            buffer: buffer.clone(),
-            clock: clock.clone(),
-            life: self.life.clone(),
-            recent: self.recent.clone(),
-            record: Arc::default(),
-            input: output.downgrade(),
-        });
-        self.handles.push(SinkHandle {
-            name: plan.name.clone(),
-            room: plan.channel(),
-            record: running.record.clone(),
-            sink: Arc::downgrade(&running),
-        });
-        self.tasks.sinks.push(OpenedSink { sink: running, output, workers: plan.workers });
-        let door = SinkDoor { gate: Arc::new(plan.when.clone()), input, buffer };
-        Ok((plan.name.clone(), door))
-    }
-
-    fn pipeline(
-        &mut self,
-        plan: &PipelinePlan,
-        sinks: &HashMap<Text, SinkDoor>,
-        budget: &Arc<Budget>,
-        emptied: Option<&Arc<Buffer>>,
-    ) -> Result<Opened, Fault> {
-        let clock = &self.options.clock;
-        let counters = Arc::new(Counters::new(
-            plan.source.id.clone(),
-            plan.steps.iter().map(|step| (step.id.clone(), step.settings.is_network())),
-            plan.sinks.iter().map(|sink| format!("sink.{sink}").into()),
-            clock,
-        ));
-        let Steps { steps, stages, limits } = self.steps(plan, &counters)?;
-        let position = self.store.position(&plan.name, &plan.source.id)?;
-        let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
-        let life = self.life.part();
-        let context = SourceContext {
-            pipeline: plan.name.clone(),
-            id: plan.source.id.clone(),
-            clock: clock.clone(),
-            position,
-            progress: progress.clone(),
-            once: self.options.once,
-            store: self.store.clone(),
-            listeners: self.listeners.clone(),
-            quiescence: self.quiescence.clone(),
+impl Engine {
+    /// What of the running parts `plan` has not, or has otherwise. `plans` are all its pipelines.
+    fn leaving(&self, plan: &Plan, plans: &[PipelinePlan]) -> Leaving {
+        let parts = self.parts();
+        let is_same_sink = |part: &SinkPart| {
+            plan.sinks.iter().any(|sink| sink.name == part.handle.name && sink.fingerprint == part.fingerprint)
         };
-        let source = plan.source.settings.open(context.clone())?;
-        let inputs = plan.sinks.iter().zip(&counters.sinks).map(|(name, of_sink)| {
-            let door = sinks.get(name).ok_or_else(|| {
-                Fault::stop(
-                    FaultKind::Write,
-                    format!("cannot open pipeline `{}`: there is no sink `{name}`", plan.name),
-                )
-            })?;
-            // What comes out of a buffer went through the gate before it went in.
-            let (gate, buffer) = match emptied {
-                None => (door.gate.clone(), door.buffer.clone()),
-                Some(_) => (Arc::default(), None),
-            };
-            let feeder = Feeder {
-                pipeline: plan.name.clone(),
-                counters: of_sink.clone(),
-                recent: self.recent.clone(),
-                clock: clock.clone(),
-                life: life.clone(),
-                is_buffer: emptied.is_some(),
-            };
-            Ok(SinkInput::new(feeder, gate, door.input.clone(), buffer))
-        });
-        let inputs = inputs.collect::<Result<_, Fault>>()?;
-        let (settler, ends) = async_channel::unbounded();
-        let ledger = Arc::new(Ledger {
-            pipeline: plan.name.clone(),
-            source_id: plan.source.id.clone(),
-            ahead: Ahead::default(),
-            flights: Default::default(),
-            replays: Default::default(),
-            counters: counters.clone(),
-            progress,
-            store: self.store.clone(),
-            buffer: emptied.cloned(),
-            quiescence: self.quiescence.clone(),
-        });
-        let running = Arc::new(Running {
-            name: plan.name.clone(),
-            sources: self.entrances(plan),
-            uses_window: plan.uses_window,
-            takes_replays: plan.part.is_none(),
-            dead_limits: self.plan.dead_letters,
-            is_paused: AtomicBool::new(false),
-            ledger,
-            steps,
-            stages,
-            sinks: inputs,
-            budget: budget.for_pipeline(),
-            counters: counters.clone(),
-            recent: self.recent.clone(),
-            settler,
-            clock: clock.clone(),
-            life,
-        });
-        let handle = PipelineHandle {
-            name: plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into()),
-            pipeline: plan.name.clone(),
-            part: plan.part,
-            counters,
-            life: running.life.clone(),
-            reads: plan.source.settings.queue().map(Text::from),
-            running: Arc::downgrade(&running),
+        let changed_sinks: HashSet<&Text> =
+            parts.sinks.iter().filter(|sink| !is_same_sink(sink)).map(|sink| &sink.handle.name).collect();
+        let stays = |part: &&PipelinePart| {
+            let is_same = |plan: &PipelinePlan| key(plan) == part.key() && plan.fingerprint == part.fingerprint;
+            plans.iter().any(is_same)
+                && part.handle.life.fault().is_none()
+                && !part.sinks.iter().any(|sink| changed_sinks.contains(sink))
         };
-        Ok(Opened { handle, running, ends, settings: plan.source.settings.clone(), source, context, limits })
+        // A sink ends with the last pipeline that feeds it, and starts with the next.
+        let fed: HashSet<&Text> = (parts.pipelines.iter())
+            .filter(|part| stays(part) && !part.end().is_reached())
+            .flat_map(|part| &part.sinks)
+            .collect();
+        let pipelines = parts.pipelines.iter().filter(|part| !stays(part));
+        let sinks = parts
+            .sinks
+            .iter()
+            .filter(|sink| changed_sinks.contains(&sink.handle.name) || !fed.contains(&sink.handle.name));
+        Leaving {
+            pipelines: pipelines.map(|part| (part.key(), part.handle.life.clone(), part.end().clone())).collect(),
+            sinks: sinks.map(|sink| (sink.handle.name.clone(), sink.life.clone(), sink.end().clone())).collect(),
+        }
     }
 
-    /// What brings items to a pipeline's first step, as its dead letters call it: its source, and all that belongs to a
-    /// durable one.
-    fn entrances(&self, plan: &PipelinePlan) -> Vec<Text> {
-        let parts = self.plan.pipelines.iter().filter(|part| part.name == plan.name);
-        let intake = parts.clone().filter(|part| part.part.is_some()).flat_map(|part| &part.sinks);
-        let queues = intake.flat_map(|queue| [queue.clone(), format!("sink.{queue}").into()]);
-        parts.map(|part| part.source.id.clone()).chain(queues).collect()
-    }
-
-    fn steps(&self, plan: &PipelinePlan, counters: &Counters) -> Result<Steps, Fault> {
-        let Steps { mut steps, mut stages, mut limits } = Steps::default();
-        for ((number, step), counters) in plan.steps.iter().enumerate().zip(&counters.steps) {
-            let context = StepContext {
-                pipeline: plan.name.clone(),
-                id: step.id.clone(),
-                clock: self.options.clock.clone(),
-                clients: self.plan.clients.clone(),
-                store: self.store.clone(),
-            };
-            let work = match step.settings.open(&context, limits)? {
-                Step::Transform(transform) => StepWork::Transform(transform),
-                Step::Fetch(fetch) => {
-                    let (retries, give_up) = (self.retries.clone(), self.options.give_up);
-                    stages.push(Stage::new(number, fetch, step.retry, step.workers, retries, give_up));
-                    StepWork::Fetch(stages.len() - 1)
+    /// Opens and starts what the plan has and does not run yet.
+    fn open_missing(&self, plan: &Plan, plans: &[PipelinePlan], busy: &Busy) -> Vec<Start> {
+        let opening = Opening { plan, shared: &self.shared };
+        let mut parts = self.parts();
+        let missing: Vec<&PipelinePlan> =
+            plans.iter().filter(|plan| parts.pipelines.iter().all(|part| part.key() != key(plan))).collect();
+        let mut doors: HashMap<Text, SinkDoor> =
+            parts.sinks.iter().map(|sink| (sink.handle.name.clone(), sink.door.clone())).collect();
+        let mut faults: HashMap<&Text, Fault> = HashMap::new();
+        let mut sinks = Vec::new();
+        for sink in &plan.sinks {
+            let is_needed = missing.iter().any(|plan| plan.sinks.contains(&sink.name));
+            if !is_needed || parts.sinks.iter().any(|part| part.handle.name == sink.name) {
+                continue;
+            }
+            match opening.sink(sink) {
+                Ok(opened) => {
+                    doors.insert(sink.name.clone(), opened.door.clone());
+                    sinks.push((sink, opened));
+                }
+                Err(fault) => {
+                    faults.insert(&sink.name, fault);
+                }
+            }
+        }
+        let budgets = self.shared.budget.for_pipelines(missing.len());
+        let mut started = Vec::new();
+        for (plan, budget) in missing.into_iter().zip(budgets) {
+            let fault = plan.sinks.iter().find_map(|sink| faults.get(sink).cloned());
+            let opened = fault.map_or_else(|| opening.pipeline(plan, &doors, budget), Err);
+            let (part, fault) = match opened {
+                Ok(opened) => (PipelinePart::start(plan, opened, &self.shared, busy.clone()), None),
+                Err(fault) => {
+                    log::error!(pipeline = &*plan.name, fault:% = fault; "pipeline cannot start");
+                    (PipelinePart::failed(plan, fault.clone(), &self.shared), Some(fault))
                 }
             };
-            limits += usize::from(step.settings.is_limit());
-            let (id, when, counters) = (step.id.clone(), step.when.clone(), counters.clone());
-            steps.push(Arc::new(RunningStep { id, when, work, counters }));
+            parts.pipelines.push(part);
+            started.push((key(plan), fault));
         }
-        Ok(Steps { steps, stages, limits })
+        // Only now, since a sink ends when nobody feeds it.
+        parts.sinks.extend(sinks.into_iter().map(|(plan, sink)| SinkPart::start(plan, sink, busy.clone())));
+        parts.pipelines.sort_by_key(|part| plans.iter().position(|plan| key(plan) == part.key()));
+        started
     }
 }
 
-impl Opened {
-    fn start(self, tasks: &mut Tasks, life: &Life, sources: &Arc<OpenSources>, open: OpenSource) -> PipelineHandle {
-        let Self { handle, running, ends, settings, source, context, limits, .. } = self;
-        let sources = sources.clone();
-        tasks.settlers.push(runtime::spawn(settle(running.ledger.clone(), ends, life.clone())));
-        tasks.pipelines.push(runtime::spawn(async move {
-            let life = running.life.clone();
-            life.unless_over(run(running, settings, source, context, limits, &sources, open)).await;
-        }));
-        handle
+impl Leaving {
+    fn lives(&self) -> impl Iterator<Item = &Life> {
+        self.pipelines.iter().map(|(_, life, _)| life).chain(self.sinks.iter().map(|(_, life, _)| life))
     }
+
+    /// Waits until all of them have ended.
+    async fn ended(&self) {
+        for (_, _, end) in &self.pipelines {
+            end.reached().await;
+        }
+        for (_, _, end) in &self.sinks {
+            end.reached().await;
+        }
+    }
+}
+
+impl Parts {
+    /// Starts everything that is open.
+    fn start(
+        shared: &Shared,
+        sinks: Vec<(&SinkPlan, OpenedSink)>,
+        pipelines: Vec<(&PipelinePlan, OpenedPipeline)>,
+        busy: &Busy,
+    ) -> Self {
+        // All sources count as open before the first can come to its end.
+        let _open = shared.sources.open();
+        let sinks = sinks.into_iter().map(|(plan, sink)| SinkPart::start(plan, sink, busy.clone())).collect();
+        let start = |(plan, opened)| PipelinePart::start(plan, opened, shared, busy.clone());
+        Self { pipelines: pipelines.into_iter().map(start).collect(), sinks }
+    }
+
+    /// Forgets what has ended, and answers which pipelines that were.
+    fn remove(&mut self, leaving: &Leaving) -> Vec<PartKey> {
+        self.sinks.retain(|sink| leaving.sinks.iter().all(|(name, ..)| *name != sink.handle.name));
+        let is_leaving = |part: &mut PipelinePart| leaving.pipelines.iter().any(|(key, ..)| *key == part.key());
+        self.pipelines.extract_if(.., is_leaving).map(|part| part.key()).collect()
+    }
+}
+
+impl Changed {
+    fn told(started: Vec<Start>, gone: &[PartKey], plans: &[PipelinePlan]) -> Self {
+        // A pipeline in parts is told of once.
+        let whole = |key: &&PartKey| key.1.is_none();
+        let was = |name: &Text| gone.iter().filter(whole).any(|(gone, _)| gone == name);
+        let mut changed = Self::default();
+        for ((name, part), fault) in started {
+            if let Some(fault) = fault
+                && changed.failed.iter().all(|(failed, _)| *failed != name)
+            {
+                changed.failed.push((name.clone(), fault.message));
+            }
+            match (part, was(&name)) {
+                (Some(_), _) => {}
+                (None, true) => changed.restarted.push(name),
+                (None, false) => changed.started.push(name),
+            }
+        }
+        let mut stopped: Vec<Text> = gone
+            .iter()
+            .filter(whole)
+            .map(|(name, _)| name.clone())
+            .filter(|name| !changed.restarted.contains(name))
+            .collect();
+        stopped.sort_unstable();
+        let running = plans.iter().filter(|plan| plan.part.is_none()).count();
+        Self { stopped, unchanged: running - changed.started.len() - changed.restarted.len(), ..changed }
+    }
+}
+
+fn key(plan: &PipelinePlan) -> PartKey {
+    (plan.name.clone(), plan.part)
 }
 
 /// Dead letters are to be replayed that no pipeline of the plan stands for.
@@ -411,111 +389,4 @@ fn warn_of_gone(plan: &Plan, store: &Store) -> Result<(), Fault> {
         log::warn!(pipeline = &*pipeline; "dead letters are to be replayed whose pipeline is gone; they stay");
     }
     Ok(())
-}
-
-/// Runs a pipeline to its end: the source first, then one stage after the other.
-async fn run(
-    running: Arc<Running>,
-    settings: Arc<dyn SourceSettings>,
-    source: Box<dyn Source>,
-    context: SourceContext,
-    limits: usize,
-    sources: &OpenSources,
-    open: OpenSource,
-) {
-    let start_worker = |stage: usize| {
-        let running = running.clone();
-        runtime::spawn(async move {
-            let life = running.life.clone();
-            life.unless_over(work(running, stage)).await;
-        })
-    };
-    let stages = running.stages.iter().enumerate();
-    let workers: Vec<Vec<_>> =
-        stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
-    let quiescence = context.quiescence.clone();
-    let produced = async {
-        // Queues take turns by themselves.
-        if settings.queue().is_none() {
-            running.recovered().await;
-        }
-        produce(&running, settings.as_ref(), source, context, limits).await;
-        drop(open);
-        if let Some(quiescence) = &quiescence {
-            quiescence.end(1);
-        }
-    };
-    // Boxed, since a task is moved a few times on its way to the executor, and each time through a thread's stack.
-    let replayed = Box::pin(async {
-        running.recovered().await;
-        replay(&running, sources, limits, quiescence.clone()).await;
-    });
-    runtime::both(Box::pin(produced), replayed).await;
-    for (stage, workers) in running.stages.iter().zip(workers) {
-        stage.close();
-        for worker in workers {
-            join(worker, &running.name).await;
-        }
-    }
-}
-
-/// Tasks by the order in which they end.
-#[derive(Default)]
-struct Tasks {
-    pipelines: Vec<Task<()>>,
-    sinks: Vec<OpenedSink>,
-    settlers: Vec<Task<()>>,
-}
-
-struct OpenedSink {
-    sink: Arc<RunningSink>,
-    output: Receiver<Delivery>,
-    workers: usize,
-}
-
-impl OpenedSink {
-    /// Starts the sink; the task ends when every pipeline that feeds it is done.
-    fn start(self) -> Task<()> {
-        let Self { sink, output, workers } = self;
-        runtime::spawn(async move {
-            let life = sink.life.clone();
-            let start_worker = |_| {
-                let (life, sink, output) = (life.clone(), sink.clone(), output.clone());
-                runtime::spawn(async move {
-                    life.unless_over(deliver(sink, output)).await;
-                })
-            };
-            let workers: Vec<_> = (0..workers).map(start_worker).collect();
-            drop(output);
-            for worker in workers {
-                join(worker, &sink.name).await;
-            }
-            if let Some(Err(fault)) = life.unless_over(sink.sink.close()).await {
-                log::error!(sink = &*sink.name, fault:% = fault; "sink not closed well");
-            }
-        })
-    }
-}
-
-impl Tasks {
-    /// Waits for all tasks, one layer after the other, and lets go of `done` once those who handed items in have been
-    /// told how they ended.
-    fn supervise(self, listeners: Listeners, done: Sender<()>) {
-        let sinks: Vec<_> = self.sinks.into_iter().map(OpenedSink::start).collect();
-        runtime::spawn(async move {
-            for task in self.pipelines.into_iter().chain(sinks).chain(self.settlers) {
-                join(task, "engine").await;
-            }
-            listeners.finished(LAST_REPLIES).await;
-            drop(done);
-        });
-    }
-}
-
-/// Waits for a task. Components' panics are caught where they are called, so one that comes here is a bug of the
-/// engine; the items that the task held are abandoned.
-async fn join(task: Task<()>, name: &str) {
-    if let Err(panic) = task.join().await {
-        log::error!(task = name, panic = &*panic.0; "a task of the engine panicked; its items come again");
-    }
 }

@@ -85,6 +85,21 @@ impl Life {
         runtime::race(stopped, slept).await
     }
 
+    pub(super) fn is_over(&self) -> bool {
+        self.has_reached(OVER)
+    }
+
+    /// Waits until this part is over, whatever becomes of the whole.
+    pub(super) async fn part_over(&self) {
+        loop {
+            let changed = self.own.changed.listen();
+            if self.own.phase.load(Ordering::Acquire) >= OVER {
+                return;
+            }
+            changed.await;
+        }
+    }
+
     fn has_reached(&self, phase: u8) -> bool {
         let reached = |state: &Arc<State>| state.phase.load(Ordering::Acquire) >= phase;
         reached(&self.own) || self.parent.as_ref().is_some_and(reached)

@@ -16,7 +16,9 @@ mod engine;
 mod flights;
 mod hosts;
 mod life;
+mod opening;
 mod parcel;
+mod part;
 mod plan;
 mod produce;
 mod recent;
@@ -31,7 +33,7 @@ mod status;
 mod walk;
 
 pub use counters::{ComponentCounts, Counts};
-pub use engine::{Engine, Options};
+pub use engine::{Changed, Engine, Options};
 pub use plan::{BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use recent::{Consequence, RecentFault};
 pub use sink_state::SinkHealth;

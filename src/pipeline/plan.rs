@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::component::{BatchLimits, Clients, Full, Retry, SinkSettings, SourceSettings, StepSettings};
 use crate::expr::Filter;
-use crate::model::{Size, Text};
+use crate::model::{Fingerprint, Size, Text};
 
 /// Everything that one process runs. Names in it are known to be good.
 #[derive(Clone)]
@@ -44,6 +44,8 @@ pub struct PipelinePlan {
     pub steps: Vec<StepPlan>,
     /// Names of sinks; none means that the items are discarded.
     pub sinks: Vec<Text>,
+    /// Of all that its config says, and of the sinks, queues and clients that it names.
+    pub fingerprint: Fingerprint,
 }
 
 #[derive(Clone)]
@@ -88,14 +90,14 @@ pub struct SinkPlan {
     pub workers: usize,
     /// Where items wait for a sink that lags. Without it they wait at their source.
     pub buffer: Option<BufferPlan>,
+    /// Of all that its config says, and of the client that it names.
+    pub fingerprint: Fingerprint,
 }
 
 #[derive(Clone)]
 pub struct BufferPlan {
     /// The queue of the store that holds it.
     pub queue: Text,
-    /// The sink that it belongs to.
-    pub sink: Text,
     /// What reads it back.
     pub source: Arc<dyn SourceSettings>,
     /// How much it may take on disk.

@@ -14,6 +14,7 @@ use super::life::Life;
 use super::replay::Replays;
 use crate::component::{Position, Progress, Quiescence, Reason};
 use crate::model::{Fault, Outcome, Text};
+use crate::runtime;
 use crate::store::{Change, Lease, Store};
 
 /// How many ends one commit joins at most.
@@ -118,6 +119,12 @@ impl Ahead {
         state.abandoned = false;
     }
 
+    /// Nothing that has not ended will: answers what a queue has lent to it.
+    fn abandon_rest(&self) -> Vec<Lease> {
+        let mut state = self.state();
+        state.slots.drain(..).filter(|slot| !slot.ended).filter_map(|slot| slot.lease).collect()
+    }
+
     /// Notes how items ended.
     fn ended(&self, ends: &[(u64, Outcome)]) -> Moved {
         let mut moved = Moved::default();
@@ -151,11 +158,20 @@ impl Ahead {
     }
 }
 
-/// Commits what items leave behind as they end, until nobody can end any more.
+/// Commits what items leave behind as they end, until nobody can end any more, or the pipeline alone is over: then
+/// what has not ended is abandoned here, so that nothing that a sink still holds can speak for the pipeline that takes
+/// its place.
 ///
-/// A commit that fails ends the process: the next start recovers.
-pub(super) async fn settle(ledger: Arc<Ledger>, ends: Receiver<Ended>, life: Life) {
-    while let Ok(first) = ends.recv().await {
+/// A commit that fails ends the process, whose life is `whole`: the next start recovers.
+pub(super) async fn settle(ledger: Arc<Ledger>, ends: Receiver<Ended>, whole: Life, own: Life) {
+    let next = || {
+        let over = async {
+            own.part_over().await;
+            None
+        };
+        runtime::race(async { ends.recv().await.ok() }, over)
+    };
+    while let Some(first) = next().await {
         let mut group = vec![first];
         while group.len() < GROUP
             && let Ok(next) = ends.try_recv()
@@ -163,8 +179,16 @@ pub(super) async fn settle(ledger: Arc<Ledger>, ends: Receiver<Ended>, life: Lif
             group.push(next);
         }
         if let Err(fault) = settle_group(&ledger, group).await {
-            life.fail(fault);
+            whole.fail(fault);
             return;
+        }
+    }
+    ends.close();
+    let abandoned = ledger.ahead.abandon_rest();
+    if ledger.quiescence.is_none() && !abandoned.is_empty() {
+        let changes = abandoned.into_iter().map(|lease| Change::Release { lease, due: None }).collect();
+        if let Err(fault) = ledger.store.commit(changes).await {
+            whole.fail(fault);
         }
     }
 }

@@ -8,6 +8,7 @@ use super::budget::Budget;
 use super::counters::{ComponentCounters, ComponentCounts, Counters, Counts};
 use super::deliver::{RunningSink, SinkRecord};
 use super::life::Life;
+use super::plan::PipelinePlan;
 use super::running::Running;
 use super::sink_state::SinkHealth;
 use super::stage::Stage;
@@ -126,6 +127,7 @@ pub struct MemoryStatus {
 }
 
 /// What is left of a pipeline outside its tasks.
+#[derive(Clone)]
 pub(super) struct PipelineHandle {
     pub(super) name: Text,
     pub(super) pipeline: Text,
@@ -138,6 +140,18 @@ pub(super) struct PipelineHandle {
 }
 
 impl PipelineHandle {
+    pub(super) fn new(plan: &PipelinePlan, counters: Arc<Counters>, life: Life, running: Weak<Running>) -> Self {
+        Self {
+            name: plan.part.map_or(plan.name.clone(), |part| format!("{} ({part})", plan.name).into()),
+            pipeline: plan.name.clone(),
+            part: plan.part,
+            counters,
+            life,
+            reads: plan.source.settings.queue().map(Text::from),
+            running,
+        }
+    }
+
     pub(super) fn status(&self, store: &Store, clock: &Clock) -> PipelineStatus {
         let running = self.running.upgrade();
         let fault = self.life.fault();
@@ -216,7 +230,7 @@ impl SinkHandle {
 }
 
 /// How the budget of a process is used by these pipelines.
-pub(super) fn memory(budget: &Budget, pipelines: &[PipelineHandle]) -> MemoryStatus {
-    let used = pipelines.iter().filter_map(|handle| handle.running.upgrade()).map(|running| running.budget.used());
+pub(super) fn memory<'a>(budget: &Budget, pipelines: impl Iterator<Item = &'a PipelineHandle>) -> MemoryStatus {
+    let used = pipelines.filter_map(|handle| handle.running.upgrade()).map(|running| running.budget.used());
     MemoryStatus { limit: budget.limit(), used: used.sum() }
 }

@@ -41,12 +41,15 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     let api = format!("http://{}", listening.bound());
     output::print(introduction(folder, &api).as_bytes());
     let variables = move |name: &str| if name == "DEMO_API" { Some(api.clone()) } else { std::env::var(name).ok() };
-    let loaded = assemble::load(&[PathBuf::from("gatherd.toml")], Fill::new(variables, None), false);
+    let paths = vec![PathBuf::from("gatherd.toml")];
+    let loaded = assemble::load(&paths, Fill::new(variables, None), false);
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };
     let run = || -> Result<Ending, Fault> {
+        let service = assembled.service.clone();
         let plan = assembled.into_plan(&Clock::system())?;
-        let order = Order { plan, state: PathBuf::from("state"), once: true, give_up: None, admin: None };
+        let order =
+            Order { plan, paths, service, state: PathBuf::from("state"), once: true, give_up: None, admin: None };
         daemon::run(&order, Progress::show)
     };
     match run() {

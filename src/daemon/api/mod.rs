@@ -13,6 +13,7 @@
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
 //! | `POST /store/compact` | gives back what the store's file no longer needs |
+//! | `POST /reload` | reads the config again; 422 with its mistakes if it is broken |
 //!
 //! A reply that is no success holds a line for a person.
 
@@ -20,6 +21,7 @@ pub(super) mod compaction;
 mod dead;
 pub(super) mod letters;
 mod metrics;
+pub(super) mod reload;
 mod status;
 
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use futures_lite::future::Boxed;
 use http::header::{ACCEPT, CONTENT_TYPE};
 use http::{HeaderValue, Method, Response, StatusCode};
 
+use crate::daemon::reload::Reloader;
 use crate::http::{Asked, Handler, reply};
 use crate::model::{Fault, FaultKind, Value};
 use crate::pipeline::Engine;
@@ -37,6 +40,7 @@ use crate::runtime::{self, Clock};
 use crate::store::Store;
 use crate::telemetry::Format;
 
+pub use reload::ReloadReport;
 pub use status::{
     ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, SinkShown, Status, TimesShown,
 };
@@ -48,6 +52,7 @@ const TURN: Duration = Duration::from_secs(2);
 pub(super) struct Api {
     pub(super) store: Store,
     pub(super) engine: Arc<Engine>,
+    pub(super) reloader: Arc<Reloader>,
     pub(super) clock: Clock,
     pub(super) started: jiff::Timestamp,
 }
@@ -92,6 +97,12 @@ impl Api {
             needs: Needs::Look,
             handler: self.handler(|api, _| Box::pin(async move { api.health().await })),
         };
+        let reload = ApiRoute {
+            method: Method::POST,
+            path: "/reload",
+            needs: Needs::Token,
+            handler: self.handler(|api, _| Box::pin(async move { api.reload().await })),
+        };
         let compact = ApiRoute {
             method: Method::POST,
             path: "/store/compact",
@@ -109,6 +120,7 @@ impl Api {
             letters(Method::POST, "/dead/replay"),
             letters(Method::POST, "/dead/drop"),
             compact,
+            reload,
         ]
     }
 

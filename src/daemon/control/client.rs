@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{Method, Request};
 
 use super::socket_places;
-use crate::daemon::api::{Status, compaction, letters};
+use crate::daemon::api::{ReloadReport, Status, compaction, letters, reload};
 use crate::http::ask_local;
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
@@ -85,6 +85,12 @@ impl ControlClient {
         compaction::read_compacted(&parse(&self.ask(Method::POST, "/store/compact", None)?)?).ok_or_else(not_understood)
     }
 
+    /// A fault of kind [`FaultKind::Config`] says what is wrong with the config.
+    pub fn reload(&self) -> Result<ReloadReport, Fault> {
+        let body = self.ask(Method::POST, "/reload", None)?;
+        serde_json::from_slice(&body).map_err(|_| not_understood())
+    }
+
     /// The body of a reply that is a success.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Fault> {
         let failed = |cause: &dyn std::fmt::Display| {
@@ -99,7 +105,8 @@ impl ControlClient {
             return Ok(response.into_body());
         }
         let why = String::from_utf8_lossy(response.body());
-        Err(Fault::stop(FaultKind::Request, why.trim_end().to_owned()))
+        let kind = if response.status() == reload::BROKEN { FaultKind::Config } else { FaultKind::Request };
+        Err(Fault::stop(kind, why.trim_end().to_owned()))
     }
 }
 
