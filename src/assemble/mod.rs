@@ -73,6 +73,16 @@ pub fn load(paths: &[PathBuf], fill: Fill, unset_ok: bool) -> Loaded {
     Loaded { mistakes, assembled: is_usable.then_some(assembled).flatten() }
 }
 
+/// Reads a config with the environment and the credentials of this process. The error is its mistakes, as their author
+/// reads them.
+pub fn load_for_process(paths: &[PathBuf]) -> Result<Assembled, String> {
+    let Loaded { mistakes, assembled } = load(paths, Fill::of_process(), false);
+    assembled.ok_or_else(|| {
+        let serious = mistakes.iter().filter(|mistake| mistake.severity == Severity::Mistake);
+        serious.map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
+    })
+}
+
 /// Reads every component of a config. Nothing if there is a mistake in it: that is in the reading's list then.
 fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
     let mut description = Description::default();

@@ -6,11 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::service_manager;
-use crate::assemble::{self, Assembled, Service};
+use crate::assemble::{self, Service};
 use crate::http::Clients;
 use crate::pipeline::{Changed, Engine, Plan};
 use crate::runtime;
-use crate::settings::{Fill, Severity};
 
 /// What a running process can be told of its config.
 pub(super) struct Reloader {
@@ -80,7 +79,7 @@ impl Reloader {
 
     async fn change(&self) -> Result<Reloaded, String> {
         let paths = self.paths.clone();
-        let loaded = runtime::blocking(move || read(&paths)).await;
+        let loaded = runtime::blocking(move || assemble::load_for_process(&paths)).await;
         let assembled = loaded.map_err(|panic| format!("the config's reader panicked: {}", panic.0))??;
         let (clients, service) = {
             let current = self.current();
@@ -107,13 +106,4 @@ impl Reloader {
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Reads a config, or answers its mistakes as their author reads them.
-fn read(paths: &[PathBuf]) -> Result<Assembled, String> {
-    let loaded = assemble::load(paths, Fill::of_process(), false);
-    loaded.assembled.ok_or_else(|| {
-        let serious = loaded.mistakes.iter().filter(|mistake| mistake.severity == Severity::Mistake);
-        serious.map(ToString::to_string).collect::<Vec<_>>().join("\n\n")
-    })
 }
