@@ -3,6 +3,7 @@
 //! async-std is discontinued upstream; everything else in gatherd speaks to this module, so that another
 //! executor can take its place by changing one file.
 
+mod activity;
 mod alarms;
 mod group_thread;
 mod tcp;
@@ -55,7 +56,27 @@ impl From<Box<dyn Any + Send>> for Panic {
 
 /// Starts a task on the executor. Its panic is caught, and is what [`Task::join`] answers.
 pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> Task<T> {
-    Task(async_std::task::spawn(catch_panic(future)))
+    let caught = catch_panic(future);
+    Task(match activity::watched() {
+        None => async_std::task::spawn(caught),
+        Some(activity) => async_std::task::spawn(activity::Watched::new(caught, activity)),
+    })
+}
+
+/// From now on it is known whether tasks have anything to do; see [`idle`]. To be called before the first task.
+pub fn watch_activity() {
+    activity::watch();
+}
+
+/// Whether [`idle`] would answer at once.
+pub fn is_idle() -> bool {
+    activity::watch().is_idle()
+}
+
+/// Waits until no task has anything to do, and no other thread does anything for one: only time, or the world outside,
+/// can bring them on then. Only where [`watch_activity`] was called; to be awaited in no task of the executor.
+pub async fn idle() {
+    activity::watch().idle().await;
 }
 
 impl<T> Task<T> {
@@ -77,6 +98,7 @@ pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panic>
 /// Runs work that blocks (files, a long computation) on a thread made for it. A hop costs about 40 us: never
 /// one an item.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Panic> {
+    let _busy = activity::busy();
     let caught = async_std::task::spawn_blocking(|| std::panic::catch_unwind(AssertUnwindSafe(work)));
     caught.await.map_err(Panic::from)
 }

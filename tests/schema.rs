@@ -7,8 +7,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use gatherd::assemble;
 use gatherd::settings::{Breaks, Fill, Rule, Severity};
+use gatherd::{assemble, config};
 use jsonschema::Validator;
 use serde_json::Value;
 
@@ -59,8 +59,9 @@ fn data(text: &str) -> Option<Value> {
 
 fn toml_files(folder: &str) -> Vec<PathBuf> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
-    let mut files: Vec<PathBuf> =
-        entries.filter(|path| path.extension().is_some_and(|extension| extension == "toml")).collect();
+    let is_config =
+        |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml") && !config::is_test(path);
+    let mut files: Vec<PathBuf> = entries.filter(is_config).collect();
     files.sort();
     assert!(!files.is_empty(), "{folder} holds no config");
     files

@@ -24,7 +24,7 @@ pub use sink::QUEUE;
 use self::fingerprints::Fingerprints;
 use crate::config::{self, Config};
 use crate::expr::Vars;
-use crate::http::{ClientSettings, Clients};
+use crate::http::{ClientSettings, Clients, Wire};
 use crate::model::{Fault, Fingerprint};
 use crate::pipeline::{PipelinePlan, Plan, SinkPlan};
 use crate::runtime::Clock;
@@ -52,10 +52,15 @@ pub struct Assembled {
 impl Assembled {
     /// What to run. Opens the clients; the fault says which of their files cannot be read.
     pub fn into_plan(self, clock: &Clock) -> Result<Plan, Fault> {
+        self.into_plan_over(&Wire::Network, clock)
+    }
+
+    /// [`Assembled::into_plan`], with something else in place of the network.
+    pub fn into_plan_over(self, wire: &Wire, clock: &Clock) -> Result<Plan, Fault> {
         Ok(Plan {
             pipelines: self.pipelines,
             sinks: self.sinks,
-            clients: Clients::open(self.clients, self.service.allow, clock)?,
+            clients: Clients::open_over(wire, self.clients, self.service.allow, clock)?,
             memory: self.service.memory,
             drain: self.service.drain,
             dead_letters: self.service.dead_letters,

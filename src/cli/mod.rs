@@ -10,11 +10,14 @@ mod mistakes;
 mod new;
 mod output;
 mod progress;
+mod rehearsal;
 mod reload;
 mod run;
 mod schema;
 mod status;
 mod store;
+mod test;
+mod try_url;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -59,6 +62,10 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Show the sources, steps and sinks, or one of them with its settings and a sample.
     Kinds(kinds::KindsArguments),
+    /// Fetch one thing, and see what each step makes of it.
+    Try(try_url::TryArguments),
+    /// Test pipelines: replies that are given, items that are expected. No network, and no time passes.
+    Test(test::TestArguments),
     /// Print a commented config to start from.
     New(new::NewArguments),
     /// Print the JSON Schema of the config, for editors that complete and check TOML.
@@ -88,8 +95,12 @@ struct StateArgument {
 /// Carries out what the command line says.
 pub fn main() -> ExitCode {
     let Arguments { command, log_format } = Arguments::parse();
-    let default_level =
-        if matches!(command, Command::Run(_) | Command::Demo(_)) { LevelFilter::Info } else { LevelFilter::Warn };
+    let default_level = match command {
+        Command::Run(_) | Command::Demo(_) => LevelFilter::Info,
+        // What goes wrong is their answer.
+        Command::Try(_) | Command::Test(_) => LevelFilter::Off,
+        _ => LevelFilter::Warn,
+    };
     let log_format = match log_format {
         LogFormatArgument::Text => LogFormat::Text,
         LogFormatArgument::Json => LogFormat::Json,
@@ -101,6 +112,8 @@ pub fn main() -> ExitCode {
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),
+        Command::Try(arguments) => try_url::try_url(&arguments),
+        Command::Test(arguments) => test::test(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Schema => schema::schema(),
         Command::Status(arguments) => status::status(arguments),

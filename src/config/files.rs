@@ -36,7 +36,9 @@ fn files_of(path: &Path, mistakes: &Mistakes) -> Vec<PathBuf> {
             return Vec::new();
         }
     };
-    let is_config = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "toml") && !path.is_dir();
+    let is_config = |path: &PathBuf| {
+        path.extension().is_some_and(|extension| extension == "toml") && !is_test(path) && !path.is_dir()
+    };
     let mut files: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(is_config).collect();
     files.sort();
     if files.is_empty() {
@@ -48,6 +50,11 @@ fn files_of(path: &Path, mistakes: &Mistakes) -> Vec<PathBuf> {
         );
     }
     files
+}
+
+/// Whether a file holds the tests of a config, by its name: `quakes.test.toml`.
+pub fn is_test(path: &Path) -> bool {
+    path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.ends_with(".test.toml"))
 }
 
 fn unreadable(path: &Path, error: &std::io::Error, mistakes: &Mistakes) {

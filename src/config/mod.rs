@@ -5,6 +5,7 @@ mod nouns;
 
 use std::path::PathBuf;
 
+pub use files::is_test;
 pub use nouns::{NOUNS, PIPELINE_KEYS, is_name};
 
 use crate::expr::Vars;

@@ -22,6 +22,7 @@ use super::settings::{ClientSettings, EndpointSettings, Limits};
 use super::tls::Tls;
 use super::transport::{Pool, Transport};
 use super::trust::{Allow, Pair};
+use super::wire::Wire;
 use crate::expr::Template;
 use crate::model::{Fault, Text};
 use crate::runtime::{self, Clock};
@@ -63,10 +64,21 @@ impl Clients {
     /// Opens the clients of `[http.NAME]`, by name; `allow` is the one of `[service]`. The fault says which file
     /// cannot be read.
     pub fn open(settings: HashMap<String, ClientSettings>, allow: Allow, clock: &Clock) -> Result<Self, Fault> {
+        Self::open_over(&Wire::Network, settings, allow, clock)
+    }
+
+    /// [`Clients::open`], with something else in place of the network.
+    pub fn open_over(
+        wire: &Wire,
+        settings: HashMap<String, ClientSettings>,
+        allow: Allow,
+        clock: &Clock,
+    ) -> Result<Self, Fault> {
         let resolver = Arc::new(Resolver::new(clock.clone()));
         let store = Arc::new(OnceLock::new());
         let open = |name: &str, settings| {
-            Client::open(name.into(), settings, resolver.clone(), store.clone(), clock.clone()).map(Arc::new)
+            let shared = Shared { resolver: resolver.clone(), store: store.clone(), clock: clock.clone() };
+            Client::open(name.into(), settings, shared, wire.clone()).map(Arc::new)
         };
         let default = open("", ClientSettings::default())?;
         let named = settings.into_iter().map(|(name, settings)| Ok((name.clone(), open(&name, settings)?)));
@@ -157,6 +169,7 @@ pub(super) struct Client {
     pub settings: ClientSettings,
     pub user_agent: HeaderValue,
     pub surf: surf::Client,
+    pub wire: Wire,
     pub admission: Arc<Admission>,
     credentials: Option<Arc<Credentials>>,
     pub store: Arc<OnceLock<Store>>,
@@ -168,16 +181,19 @@ pub(super) struct Client {
     pools: Mutex<HashMap<(Reach, Duration), Pool>>,
 }
 
+/// What all clients share.
+struct Shared {
+    resolver: Arc<Resolver>,
+    store: Arc<OnceLock<Store>>,
+    clock: Clock,
+}
+
 impl Client {
-    fn open(
-        name: Text,
-        settings: ClientSettings,
-        resolver: Arc<Resolver>,
-        store: Arc<OnceLock<Store>>,
-        clock: Clock,
-    ) -> Result<Self, Fault> {
+    fn open(name: Text, settings: ClientSettings, shared: Shared, wire: Wire) -> Result<Self, Fault> {
+        let Shared { resolver, store, clock } = shared;
         let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
-        let mut surf = surf::Client::with_http_client(Transport { clock: clock.clone() }).with(FollowRedirects);
+        let transport = Transport { clock: clock.clone(), wire: wire.clone() };
+        let mut surf = surf::Client::with_http_client(transport).with(FollowRedirects);
         let credentials = settings.auth.as_ref().zip(settings.base.as_ref());
         let credentials =
             credentials.map(|(auth, base)| Arc::new(Credentials::new(name.clone(), auth, base, clock.clone())));
@@ -188,7 +204,7 @@ impl Client {
         let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
         let pools = Mutex::default();
-        Ok(Self { name, settings, user_agent, surf, admission, credentials, store, resolver, tls, clock, pools })
+        Ok(Self { name, settings, user_agent, surf, wire, admission, credentials, store, resolver, tls, clock, pools })
     }
 
     /// What requests to this URL are signed with.

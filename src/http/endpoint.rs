@@ -20,6 +20,7 @@ use super::settings::Limits;
 use super::status::{is_success, retry_after};
 use super::transport::{Exchange, Head};
 use super::trust::{Allow, Pair};
+use super::wire::Wire;
 use crate::model::{Fault, FaultKind, Size, Text, Verdict};
 
 /// A client as one component uses it. A clone shares it.
@@ -146,6 +147,10 @@ impl Endpoint {
         let clock = &self.client.clock;
         let started = clock.instant();
         let (method, url) = (request.method, request.url.clone());
+        let watched = match &self.client.wire {
+            Wire::Watched(witness) => Some((witness, request.body.clone())),
+            Wire::Network | Wire::Scripted(_) => None,
+        };
         let limit = self.route.limits.whole;
         let late = || Failure::timeout("the reply was not whole", limit);
 
@@ -159,7 +164,7 @@ impl Endpoint {
         let FinalUrl(last_url) = response.ext_mut().remove().expect("the redirects' middleware sets it");
 
         let body = BodyReader { limits: &self.route.limits, clock, meter }.read(body, &head, started + limit).await;
-        Ok(Response {
+        let response = Response {
             url: last_url,
             status: head.status,
             headers: head.headers,
@@ -168,7 +173,11 @@ impl Endpoint {
             elapsed: clock.instant() - started,
             body: body.map_err(|failure| failure.of(method, &url)),
             ticket: None,
-        })
+        };
+        if let Some((witness, body)) = watched {
+            witness.saw(method, &url, &body, &response);
+        }
+        Ok(response)
     }
 
     /// Sends a request through surf, up to the end of the reply's head.

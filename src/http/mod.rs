@@ -31,6 +31,7 @@ mod tls;
 mod token;
 mod transport;
 mod trust;
+mod wire;
 
 #[cfg(test)]
 mod tests;
@@ -54,3 +55,4 @@ pub use template::{Payload, RequestTemplate, Unrendered};
 pub use token::{Refusal, Token, read_header_name};
 pub use trust::Allow;
 pub use url::Url;
+pub use wire::{NO_REPLY, NoReply, Script, ScriptedReply, Sent, Wire, Witness};

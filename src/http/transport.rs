@@ -1,5 +1,6 @@
 //! The transport below surf: requests over hyper's pooled connections.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use super::auth::Token;
 use super::connector::Connector;
 use super::failure::{Failure, root_cause};
 use super::route::Route;
+use super::wire::{Script, Sent, Wire};
 use crate::model::{FaultKind, Size};
 use crate::runtime::Clock;
 
@@ -65,9 +67,15 @@ pub(super) struct Head {
 }
 
 /// Sends each request on a connection of the pool that its route names.
-#[derive(Debug)]
 pub(super) struct Transport {
     pub clock: Clock,
+    pub wire: Wire,
+}
+
+impl fmt::Debug for Transport {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Transport").finish_non_exhaustive()
+    }
 }
 
 #[async_trait]
@@ -81,6 +89,11 @@ impl Transport {
     async fn send_on_route(&self, request: Request) -> Result<Response, Failure> {
         let exchange = request.ext().get::<Exchange>().expect("every request comes from an endpoint, which sets it");
         let route = exchange.route.clone();
+        if let Wire::Scripted(script) = &self.wire {
+            let reply = scripted(&**script, &request, exchange.body.clone());
+            let limit = route.limits.first_byte;
+            return self.clock.timeout(limit, reply).await.ok_or_else(|| Failure::timeout("no reply came", limit))?;
+        }
         let pool = route.pool(request.url());
         let sent = async {
             let mut refusals = 0;
@@ -96,6 +109,21 @@ impl Transport {
         let reply = self.clock.timeout(limit, sent).await.ok_or_else(|| Failure::timeout("no reply came", limit))??;
         Ok(incoming(reply, route.limits.max_body))
     }
+}
+
+/// The reply of a script in place of a server's.
+async fn scripted(script: &dyn Script, request: &Request, body: Bytes) -> Result<Response, Failure> {
+    let url = request.url().clone();
+    let (parts, _) = outgoing(request, body.clone())?.into_parts();
+    let sent = Sent { method: parts.method.to_string(), url, headers: parts.headers, body };
+    let reply = script.reply(sent).await?;
+    let status = http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = Response::new(nearest_known(status));
+    if !reply.body.is_empty() {
+        response.set_body(Body::from_bytes(reply.body.to_vec()));
+    }
+    response.ext_mut().insert(Head { status: reply.status, headers: reply.headers });
+    Ok(response)
 }
 
 /// How often a request is sent again that the server has not looked at.

@@ -53,6 +53,7 @@ impl<W: GroupWork> GroupThread<W> {
 
     /// Waits for the answer; nothing if the thread has ended. A request whose future is dropped may still be done.
     pub async fn ask(&self, request: W::Request) -> Option<W::Answer> {
+        let _busy = super::activity::busy();
         let (answer, answered) = async_channel::bounded(1);
         self.requests.send(Waiting { request, answer }).await.ok()?;
         answered.recv().await.ok()
@@ -60,6 +61,7 @@ impl<W: GroupWork> GroupThread<W> {
 
     /// Takes no more requests, and waits until those that wait are done and the worker is dropped.
     pub async fn close(&self) {
+        let _busy = super::activity::busy();
         self.requests.close();
         // Nothing is ever sent: this ends when the thread does.
         let _ = self.ended.recv().await;
