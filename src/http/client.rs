@@ -76,10 +76,8 @@ impl Clients {
     ) -> Result<Self, Fault> {
         let resolver = Arc::new(Resolver::new(clock.clone()));
         let store = Arc::new(OnceLock::new());
-        let open = |name: &str, settings| {
-            let shared = Shared { resolver: resolver.clone(), store: store.clone(), clock: clock.clone() };
-            Client::open(name.into(), settings, shared, wire.clone()).map(Arc::new)
-        };
+        let shared = Shared { resolver, store: store.clone(), clock: clock.clone(), wire: wire.clone() };
+        let open = |name: &str, settings| Client::open(name.into(), settings, shared.clone()).map(Arc::new);
         let default = open("", ClientSettings::default())?;
         let named = settings.into_iter().map(|(name, settings)| Ok((name.clone(), open(&name, settings)?)));
         let named = named.collect::<Result<_, Fault>>()?;
@@ -130,7 +128,8 @@ impl Clients {
                 Some(client) => client.clone(),
                 None => {
                     let (resolver, clock) = (default.resolver.clone(), default.clock.clone());
-                    Arc::new(Client::open(name.as_str().into(), settings, resolver, store.clone(), clock)?)
+                    let shared = Shared { resolver, store: store.clone(), clock, wire: default.wire.clone() };
+                    Arc::new(Client::open(name.as_str().into(), settings, shared)?)
                 }
             };
             Ok((name, client))
@@ -182,15 +181,17 @@ pub(super) struct Client {
 }
 
 /// What all clients share.
+#[derive(Clone)]
 struct Shared {
     resolver: Arc<Resolver>,
     store: Arc<OnceLock<Store>>,
     clock: Clock,
+    wire: Wire,
 }
 
 impl Client {
-    fn open(name: Text, settings: ClientSettings, shared: Shared, wire: Wire) -> Result<Self, Fault> {
-        let Shared { resolver, store, clock } = shared;
+    fn open(name: Text, settings: ClientSettings, shared: Shared) -> Result<Self, Fault> {
+        let Shared { resolver, store, clock, wire } = shared;
         let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
         let transport = Transport { clock: clock.clone(), wire: wire.clone() };
         let mut surf = surf::Client::with_http_client(transport).with(FollowRedirects);
