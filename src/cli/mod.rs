@@ -16,6 +16,7 @@ mod run;
 mod schema;
 mod status;
 mod store;
+mod switches;
 mod test;
 mod try_url;
 
@@ -76,6 +77,12 @@ enum Command {
     Top(status::TopArguments),
     /// Draw the pipelines of a config, or of the gatherd that runs.
     Graph(graph::GraphArguments),
+    /// Pause pipelines: their sources make no more items, also after a restart.
+    Pause(switches::SwitchArguments),
+    /// Let paused pipelines go on.
+    Resume(switches::SwitchArguments),
+    /// Have the schedules of pipelines tick at once.
+    Trigger(switches::SwitchArguments),
     /// Have the daemon read its config again.
     Reload(StateArgument),
     /// Look at the items that were given up.
@@ -119,6 +126,9 @@ pub fn main() -> ExitCode {
         Command::Status(arguments) => status::status(arguments),
         Command::Top(arguments) => status::top(arguments),
         Command::Graph(arguments) => graph::graph(arguments),
+        Command::Pause(arguments) => switches::pause(arguments, true),
+        Command::Resume(arguments) => switches::pause(arguments, false),
+        Command::Trigger(arguments) => switches::trigger(arguments),
         Command::Reload(state) => reload::reload(state),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::Store(arguments) => store::store(arguments),

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use super::switches::no_daemon;
 use super::{EXIT_CONFIG, StateArgument, output};
 use crate::daemon::{ControlClient, ReloadReport, state_folder};
 use crate::model::{Fault, FaultKind};
@@ -10,11 +11,7 @@ use crate::model::{Fault, FaultKind};
 pub(super) fn reload(state: StateArgument) -> ExitCode {
     let folder = state_folder(state.state, None);
     let Some(daemon) = ControlClient::find(&folder) else {
-        let message = format!(
-            "cannot reload: no gatherd runs with the state folder `{}`; name its folder with `--state`",
-            folder.display()
-        );
-        return output::fail(&message);
+        return output::fail(&no_daemon("reload", &folder));
     };
     match daemon.reload() {
         Ok(report) => {

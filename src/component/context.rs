@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Progress, Quiescence};
+use super::{Progress, Quiescence, Trigger};
 use crate::http::{Clients, Listeners};
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
@@ -22,6 +22,8 @@ pub struct SourceContext {
     pub position: Option<Value>,
     /// How far it comes while it runs.
     pub progress: Arc<Progress>,
+    /// For a schedule: asks for a tick at once.
+    pub trigger: Arc<Trigger>,
     /// The source shall end: one tick a schedule, a list to its end.
     pub once: bool,
     pub store: Store,

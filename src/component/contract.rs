@@ -18,6 +18,7 @@ pub fn sink_context(name: &str, clock: Clock) -> SinkContext {
 pub fn source_context(pipeline: &str, id: &str, clock: Clock) -> SourceContext {
     let listeners = Listeners::new(clock.clone());
     SourceContext {
+        trigger: Arc::default(),
         pipeline: pipeline.into(),
         id: id.into(),
         clock,

@@ -16,6 +16,7 @@ mod retry;
 mod sink;
 mod source;
 mod step;
+mod trigger;
 
 pub use crate::http::{Clients, Grow, Listeners, Meter};
 pub use context::{Opened, SinkContext, SourceContext, StepContext};
@@ -28,3 +29,4 @@ pub use retry::Retry;
 pub use sink::{BatchLimits, Sink, SinkSettings, WriteFault};
 pub use source::{Position, Produced, Progress, Promise, Source, SourceSettings};
 pub use step::{Fetch, FilterFault, Mark, MarkKind, Outputs, Reason, Step, StepSettings, Transform, TransformScope};
+pub use trigger::Trigger;

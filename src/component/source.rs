@@ -141,6 +141,11 @@ pub trait SourceSettings: Send + Sync {
         Vec::new()
     }
 
+    /// Whether it ticks at once when its [`Trigger`](super::Trigger) asks for it.
+    fn can_be_triggered(&self) -> bool {
+        false
+    }
+
     /// The queue that it reads, if it reads one.
     fn queue(&self) -> Option<&str> {
         None

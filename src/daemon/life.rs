@@ -170,8 +170,8 @@ fn status_line(
         if stopped > 0 {
             line.push_str(&format!(", {stopped} stopped by a fault"));
         }
-        for paused in pipelines.iter().filter(|pipeline| pipeline.is_paused) {
-            line.push_str(&format!(", {} paused: too many dead letters", paused.name));
+        for (name, pause) in pipelines.iter().filter_map(|pipeline| Some((&pipeline.name, pipeline.pause?))) {
+            line.push_str(&format!(", {name} paused: {}", pause.reason()));
         }
         for condition in reloader.clients().conditions() {
             line.push_str(&format!(", {condition}"));

@@ -6,6 +6,9 @@
 use super::plan::{DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use crate::component::Retry;
 
+/// The part that brings items from a durable source into its queue.
+pub(super) const INTAKE: &str = "intake";
+
 /// The plan with each pipeline that has a durable source split in two.
 pub(super) fn split(plan: &Plan) -> Plan {
     let mut plan = plan.clone();
@@ -36,7 +39,7 @@ fn split_pipeline(pipeline: PipelinePlan, durable: DurablePlan) -> (SinkPlan, Pi
     };
     let intake = PipelinePlan {
         name: pipeline.name.clone(),
-        part: Some("intake"),
+        part: Some(INTAKE),
         uses_window: pipeline.uses_window,
         source: SourcePlan { durable: None, ..pipeline.source.clone() },
         steps: Vec::new(),

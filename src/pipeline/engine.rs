@@ -8,7 +8,7 @@ use std::time::Duration;
 use async_channel::{Receiver, WeakSender};
 
 use super::budget::Budget;
-use super::durable::split;
+use super::durable::{INTAKE, split};
 use super::life::Life;
 use super::opening::{OpenedPipeline, OpenedSink, Opening, SinkDoor, pipelines_of};
 use super::part::{Busy, End, PipelinePart, SinkPart};
@@ -16,9 +16,9 @@ use super::plan::{PipelinePlan, Plan, SinkPlan};
 use super::recent::{RecentFault, RecentFaults};
 use super::replay::OpenSources;
 use super::retries::RetryBudgets;
-use super::status::{self, MemoryStatus, PipelineStatus, SinkStatus};
+use super::status::{self, MemoryStatus, PipelineHandle, PipelineStatus, SinkStatus};
 use crate::component::{Listeners, Quiescence};
-use crate::model::{Fault, Text};
+use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock};
 use crate::store::Store;
 
@@ -189,6 +189,48 @@ impl Engine {
             Some(running) => running.check_replay(component, from),
             None => Err(format!("pipeline `{pipeline}` has come to its end; the next start replays them")),
         }
+    }
+
+    /// Pauses a pipeline, or lets it go on: kept over restarts. Paused, its source makes no more items; those in flight
+    /// go on to their ends, and what a durable source takes in is kept.
+    pub async fn pause(&self, pipeline: &str, is_paused: bool) -> Result<(), Fault> {
+        self.whole(pipeline)?;
+        self.shared.store.pause(pipeline.into(), is_paused).await?;
+        if let Some(running) = self.whole(pipeline)?.running.upgrade() {
+            running.switch.turn(!is_paused);
+        }
+        log::info!(pipeline, is_paused; "pipeline was paused or resumed");
+        Ok(())
+    }
+
+    /// Has a pipeline's schedule tick at once, or as soon as the tick in flight has ended.
+    pub fn trigger(&self, pipeline: &str) -> Result<(), Fault> {
+        let cannot = |why: String| Fault::stop(FaultKind::Request, format!("cannot trigger `{pipeline}`: {why}"));
+        let ended = || cannot("it has come to its end".to_owned());
+        let running = self.intake(pipeline)?.running.upgrade().ok_or_else(ended)?;
+        let trigger = running.trigger.as_ref().ok_or_else(|| cannot("its source is no schedule".to_owned()))?;
+        if let Some(pause) = running.pause() {
+            return Err(cannot(format!("it is paused: {}", pause.reason())));
+        }
+        trigger.ask();
+        Ok(())
+    }
+
+    /// The pipeline of this name.
+    fn whole(&self, name: &str) -> Result<PipelineHandle, Fault> {
+        self.part(name, |part| part.is_none())
+    }
+
+    /// What has the source of the pipeline of this name: the pipeline, or the part before a durable source's queue.
+    fn intake(&self, name: &str) -> Result<PipelineHandle, Fault> {
+        self.part(name, |part| part == Some(INTAKE)).or_else(|_| self.whole(name))
+    }
+
+    fn part(&self, name: &str, is_meant: impl Fn(Option<&'static str>) -> bool) -> Result<PipelineHandle, Fault> {
+        let parts = self.parts();
+        let mut handles = parts.pipelines.iter().map(|part| &part.handle);
+        let found = handles.find(|handle| *handle.pipeline == *name && is_meant(handle.part));
+        found.cloned().ok_or_else(|| Fault::stop(FaultKind::Request, format!("there is no pipeline `{name}`")))
     }
 
     pub fn status(&self) -> Vec<PipelineStatus> {

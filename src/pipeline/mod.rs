@@ -30,6 +30,7 @@ mod settle;
 mod sink_state;
 mod stage;
 mod status;
+mod switch;
 mod walk;
 
 pub use counters::{ComponentCounts, Counts};
@@ -38,4 +39,4 @@ pub use plan::{BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan
 pub use recent::{Consequence, RecentFault};
 pub use sink_state::SinkHealth;
 pub use stage::CHANNEL as STAGE_CHANNEL;
-pub use status::{ComponentStatus, MemoryStatus, PipelineState, PipelineStatus, Role, SinkStatus};
+pub use status::{ComponentStatus, MemoryStatus, Pause, PipelineState, PipelineStatus, Role, SinkStatus};

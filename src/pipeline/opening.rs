@@ -17,7 +17,10 @@ use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger};
 use super::stage::Stage;
 use super::status::{PipelineHandle, SinkHandle};
-use crate::component::{Position, Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext};
+use super::switch::Switch;
+use crate::component::{
+    Position, Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext, Trigger,
+};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::Clock;
@@ -159,12 +162,14 @@ impl Opening<'_> {
         let Steps { steps, stages, limits } = self.steps(plan, &counters)?;
         let position = store.position(&plan.name, &plan.source.id)?;
         let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
+        let trigger = Arc::<Trigger>::default();
         let context = SourceContext {
             pipeline: plan.name.clone(),
             id: plan.source.id.clone(),
             clock: clock.clone(),
             position,
             progress: progress.clone(),
+            trigger: trigger.clone(),
             once: options.once,
             store: store.clone(),
             listeners: listeners.clone(),
@@ -192,6 +197,9 @@ impl Opening<'_> {
             takes_replays: plan.part.is_none(),
             dead_limits: self.plan.dead_letters,
             is_paused: AtomicBool::new(false),
+            // What a durable source takes in is kept all the same, and a single run was asked for by name.
+            switch: Switch::new(options.once || plan.part.is_some() || !store.is_paused(&plan.name)?),
+            trigger: plan.source.settings.can_be_triggered().then(|| trigger.clone()),
             ledger,
             steps,
             stages,

@@ -106,20 +106,16 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
         return Next::End;
     }
     let asked = async {
-        if let Err(fault) = pipeline.room(once).await {
-            return Next::Fault(fault);
-        }
-        pipeline.budget.room().await;
-        match catch_panic(source.next()).await {
-            Ok(Ok(Some(produced))) => Next::Produced(Box::new(produced)),
-            Ok(Ok(None)) if once => Next::End,
-            Ok(Ok(None)) => {
-                // What is still in flight may be abandoned, and must come again then.
-                ledger.progress.idle().await;
-                if ledger.ahead.has_abandoned() { Next::Abandoned } else { Next::End }
+        loop {
+            pipeline.switch.turned(true).await;
+            let paused = async {
+                pipeline.switch.turned(false).await;
+                None
+            };
+            let asked = async { Some(ask(pipeline, source, once).await) };
+            if let Some(next) = runtime::race(asked, paused).await {
+                return next;
             }
-            Ok(Err(fault)) => Next::Fault(fault),
-            Err(panic) => Next::Fault(panicked(&panic)),
         }
     };
     let stopping = async {
@@ -134,6 +130,26 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
         Next::Abandoned
     };
     runtime::race(asked, runtime::race(abandoned, stopping)).await
+}
+
+/// Asks the source for its next item, once there is room for it.
+async fn ask(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
+    let ledger = &pipeline.ledger;
+    if let Err(fault) = pipeline.room(once).await {
+        return Next::Fault(fault);
+    }
+    pipeline.budget.room().await;
+    match catch_panic(source.next()).await {
+        Ok(Ok(Some(produced))) => Next::Produced(Box::new(produced)),
+        Ok(Ok(None)) if once => Next::End,
+        Ok(Ok(None)) => {
+            // What is still in flight may be abandoned, and must come again then.
+            ledger.progress.idle().await;
+            if ledger.ahead.has_abandoned() { Next::Abandoned } else { Next::End }
+        }
+        Ok(Err(fault)) => Next::Fault(fault),
+        Err(panic) => Next::Fault(panicked(&panic)),
+    }
 }
 
 /// Starts an item of the source on its way.

@@ -17,7 +17,9 @@ use super::plan::DeadLimits;
 use super::recent::{Consequence, RecentFaults};
 use super::settle::Ledger;
 use super::stage::Stage;
-use crate::component::{Reason, Transform};
+use super::status::Pause;
+use super::switch::Switch;
+use crate::component::{Reason, Transform, Trigger};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, ItemId, Outcome, Size, Text, Verdict, secret};
 use crate::runtime::{self, Clock};
@@ -34,6 +36,9 @@ pub(super) struct Running {
     pub(super) dead_limits: DeadLimits,
     /// Whether it waits for its dead letters to become fewer.
     pub(super) is_paused: AtomicBool,
+    pub(super) switch: Switch,
+    /// Asks its source for a tick; nothing if that is no schedule.
+    pub(super) trigger: Option<Arc<Trigger>>,
     pub(super) ledger: Arc<Ledger>,
     pub(super) steps: Vec<Arc<RunningStep>>,
     /// One for each network step, in order.
@@ -84,6 +89,13 @@ impl Running {
             self.recent.add(Some(&self.name), component, Consequence::Stopped, fault, self.clock.timestamp());
         }
         self.life.fail(fault.clone());
+    }
+
+    pub(super) fn pause(&self) -> Option<Pause> {
+        if !self.switch.is_on() {
+            return Some(Pause::ByHand);
+        }
+        self.is_paused.load(Ordering::Relaxed).then_some(Pause::TooManyDeadLetters)
     }
 
     /// Waits until what was in flight at a crash has been worked on alone, or the pipeline stops.

@@ -1,6 +1,5 @@
 //! How an engine is doing: what status, metrics and the admin page show.
 
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -37,8 +36,8 @@ pub struct PipelineStatus {
     pub fault: Option<Fault>,
     /// Items that wait before each stage.
     pub waiting: usize,
-    /// Whether it waits for its dead letters to become fewer.
-    pub is_paused: bool,
+    /// Why it is paused, if it is.
+    pub pause: Option<Pause>,
     /// Items of the source that have not ended.
     pub in_flight: usize,
     /// How long ago the newest item came through all steps; nothing if none has since the start.
@@ -52,10 +51,29 @@ pub struct PipelineStatus {
     pub reads: Option<Text>,
 }
 
+/// Why a pipeline's source makes no more items for now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pause {
+    /// It waits for its dead letters to become fewer.
+    TooManyDeadLetters,
+    /// A person has paused it.
+    ByHand,
+}
+
+impl Pause {
+    /// For people.
+    pub fn reason(self) -> &'static str {
+        match self {
+            Pause::TooManyDeadLetters => "too many dead letters",
+            Pause::ByHand => "by hand",
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PipelineState {
     Running,
-    /// It waits for its dead letters to become fewer.
+    /// See [`Pause`].
     Paused,
     /// A fault stopped it.
     Stopped,
@@ -155,11 +173,11 @@ impl PipelineHandle {
     pub(super) fn status(&self, store: &Store, clock: &Clock) -> PipelineStatus {
         let running = self.running.upgrade();
         let fault = self.life.fault();
-        let is_paused = running.as_ref().is_some_and(|running| running.is_paused.load(Ordering::Relaxed));
+        let pause = running.as_ref().and_then(|running| running.pause());
         let state = match &running {
             _ if fault.is_some() => PipelineState::Stopped,
             None => PipelineState::Ended,
-            Some(_) if is_paused => PipelineState::Paused,
+            Some(_) if pause.is_some() => PipelineState::Paused,
             Some(_) => PipelineState::Running,
         };
         let filtered = self.counters.filtered_by_reason();
@@ -176,7 +194,7 @@ impl PipelineHandle {
             state,
             fault,
             waiting: running.as_ref().map_or(0, |running| running.stages.iter().map(Stage::depth).sum()),
-            is_paused,
+            pause,
             in_flight: running.as_ref().map_or(0, |running| running.ledger.progress.in_flight()),
             newest_age: self.counters.newest_age(clock),
             age: self.counters.age(clock),

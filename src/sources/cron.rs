@@ -76,6 +76,10 @@ impl SourceSettings for Cron {
         Promise::AtLeastOnce
     }
 
+    fn can_be_triggered(&self) -> bool {
+        true
+    }
+
     fn ticks_after(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
         std::iter::successors(self.times.after(now), |tick| self.times.after(*tick)).take(count).collect()
     }

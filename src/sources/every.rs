@@ -64,6 +64,10 @@ impl SourceSettings for Every {
         Promise::AtLeastOnce
     }
 
+    fn can_be_triggered(&self) -> bool {
+        true
+    }
+
     fn ticks_after(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
         let times = self.times(now);
         std::iter::successors(times.after(now), |tick| times.after(*tick)).take(count).collect()

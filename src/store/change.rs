@@ -27,6 +27,8 @@ pub enum Change {
     Validator { pipeline: Text, component: Text, request: Text, validator: Option<Box<Validator>> },
     /// What a named HTTP client must remember under a name; nothing, to forget it.
     ClientState { client: Text, name: Text, value: Option<Value> },
+    /// Whether a person has paused a pipeline.
+    Paused { pipeline: Text, is_paused: bool },
     /// An item that was given up. One that was there already gets a longer history.
     Dead(Box<DeadLetter>),
     /// An item that was given up again, when the dead letter `replayed` was replayed: its history goes on.

@@ -17,6 +17,7 @@ mod fault;
 mod folder;
 mod layout;
 mod lock;
+mod paused;
 mod payload;
 mod queue;
 mod reader;

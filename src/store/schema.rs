@@ -119,6 +119,9 @@ const MIGRATIONS: [&str; VERSION as usize] = [
         rank ANY NOT NULL, item BLOB NOT NULL,
         PRIMARY KEY (pipeline, component, partition, rank, item)
     ) STRICT, WITHOUT ROWID;
+
+    -- The pipelines that a person has paused.
+    CREATE TABLE paused (crc INTEGER NOT NULL, pipeline TEXT PRIMARY KEY) STRICT, WITHOUT ROWID;
 ",
 ];
 
@@ -165,6 +168,8 @@ pub(super) const RUN: Table = Table { name: "run", put: "REPLACE INTO run VALUES
 pub(super) const SETTLED: Table =
     Table { name: "settled", put: "REPLACE INTO settled VALUES (?, ?, ?, ?, ?, ?)", ..OF_COMPONENTS };
 
+pub(super) const PAUSED: Table = Table { name: "paused", put: "REPLACE INTO paused VALUES (?, ?)", ..OF_COMPONENTS };
+
 const OF_COMPONENTS: Table = Table { name: "", crc: 0, key: "pipeline", put: "" };
 
 /// Every table that holds what the store was given: looked for at each start, and rescued from a damaged store.
@@ -184,6 +189,7 @@ pub(super) const TABLES: &[&Table] = &[
     &CURSORS[1],
     &RUN,
     &SETTLED,
+    &PAUSED,
 ];
 
 /// Which schema a store has, told twice: damage to the file's header must not pass for a store of the future.

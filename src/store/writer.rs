@@ -13,7 +13,7 @@ use super::cursor::{self, Editions};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, Compacted, CursorKey, client_state, compact, salvage, state, validator};
+use super::{Change, Compacted, CursorKey, client_state, compact, paused, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -374,6 +374,7 @@ impl<'a> Joined<'a> {
                 Change::ClientState { client, name, value } => {
                     client_state::write(connection, client, name, value.as_ref())
                 }
+                Change::Paused { pipeline, is_paused } => paused::write(connection, pipeline, *is_paused),
                 Change::Dead(letter) => {
                     tally.add(dead_letter::put_dead_letter(connection, letter)?);
                     Ok(())

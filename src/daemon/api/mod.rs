@@ -13,6 +13,7 @@
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
 //! | `POST /store/compact` | gives back what the store's file no longer needs |
+//! | `POST /pipeline/NAME/pause`, `…/resume`, `…/trigger` | pauses one, lets it go on, has its schedule tick at once |
 //! | `POST /reload` | reads the config again; 422 with its mistakes if it is broken |
 //!
 //! A reply that is no success holds a line for a person.
@@ -23,6 +24,7 @@ pub(super) mod letters;
 mod metrics;
 pub(super) mod reload;
 mod status;
+mod switches;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,12 @@ impl Api {
             needs: Needs::Token,
             handler: self.handler(|api, _| Box::pin(async move { api.reload().await })),
         };
+        let switch = ApiRoute {
+            method: Method::POST,
+            path: "/pipeline/*",
+            needs: Needs::Token,
+            handler: self.handler(|api, asked| Box::pin(async move { api.switch(asked).await })),
+        };
         let compact = ApiRoute {
             method: Method::POST,
             path: "/store/compact",
@@ -121,6 +129,7 @@ impl Api {
             letters(Method::POST, "/dead/drop"),
             compact,
             reload,
+            switch,
         ]
     }
 

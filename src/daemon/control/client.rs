@@ -85,6 +85,15 @@ impl ControlClient {
         compaction::read_compacted(&parse(&self.ask(Method::POST, "/store/compact", None)?)?).ok_or_else(not_understood)
     }
 
+    pub fn pause(&self, pipeline: &str, is_paused: bool) -> Result<(), Fault> {
+        self.ask(Method::POST, &format!("/pipeline/{pipeline}/{}", if is_paused { "pause" } else { "resume" }), None)?;
+        Ok(())
+    }
+
+    pub fn trigger(&self, pipeline: &str) -> Result<(), Fault> {
+        self.ask(Method::POST, &format!("/pipeline/{pipeline}/trigger"), None).map(drop)
+    }
+
     /// A fault of kind [`FaultKind::Config`] says what is wrong with the config.
     pub fn reload(&self) -> Result<ReloadReport, Fault> {
         let body = self.ask(Method::POST, "/reload", None)?;

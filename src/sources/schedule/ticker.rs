@@ -9,6 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::{FIRST_TICK_WITHIN, Missed, Overlap, Rules, Times};
 use crate::component::{Position, Produced, Source, SourceContext};
 use crate::model::{Fault, ItemId, Text, Value, Window};
+use crate::runtime;
 
 /// The longest sleep: how soon a clock that was set, or a machine that woke up, is noticed.
 const SLEEP: Duration = Duration::from_secs(60);
@@ -185,10 +186,17 @@ impl Source for Ticker {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
         while !self.ended {
             let now = self.look();
+            if self.context.trigger.is_asked() {
+                self.context.progress.idle().await;
+                self.context.trigger.answer();
+                let now = whole_milliseconds(self.look());
+                return Ok(Some(self.make(now)));
+            }
             let Some((tick, due)) = self.upcoming(now) else { return Ok(None) };
             let ahead = due.duration_since(now);
             if ahead.is_positive() {
-                self.context.clock.sleep(ahead.unsigned_abs().min(SLEEP)).await;
+                let sleep = self.context.clock.sleep(ahead.unsigned_abs().min(SLEEP));
+                runtime::race(sleep, self.context.trigger.asked()).await;
             } else if self.context.progress.in_flight() == 0 {
                 return Ok(Some(self.make(tick)));
             } else if self.waits(tick) {
