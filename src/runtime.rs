@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use futures_lite::FutureExt;
 use jiff::{SignedDuration, Timestamp};
 
+pub use activity::Busy;
 pub use async_std::net::ToSocketAddrs;
 pub use async_std::os::unix::net::{UnixListener, UnixStream};
 pub use group_thread::{GroupThread, GroupWork};
@@ -66,6 +67,11 @@ pub fn spawn<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static
 /// From now on it is known whether tasks have anything to do; see [`idle`]. To be called before the first task.
 pub fn watch_activity() {
     activity::watch();
+}
+
+/// Until the answer is dropped, something goes on that no task shows, such as a call to a server; see [`idle`].
+pub fn busy() -> Busy {
+    activity::busy()
 }
 
 /// Whether [`idle`] would answer at once.

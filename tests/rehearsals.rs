@@ -292,3 +292,57 @@ fn try_says_by_its_exit_code_how_it_ended() {
         assert_eq!(ended.code(), Some(expected), "{arguments:?}: {ended:?}");
     }
 }
+
+// ---- record
+
+#[test]
+fn a_recorded_test_passes_and_holds_no_secret() {
+    let server = Server::start(|seen, connection| {
+        let said = match &*seen.target {
+            "/oauth/token" => json(r#"{"access_token":"issued-canary-1","expires_in":60,"token_type":"bearer"}"#),
+            _ if seen.header("authorization") != Some("Bearer issued-canary-1") => reply("401 Unauthorized", &[], ""),
+            "/orders?key=canary-key-22" => reply(
+                "200 OK",
+                &["content-type: application/json", "set-cookie: session=canary-cookie", "etag: \"v1\""],
+                r#"{"orders":[{"id":7,"note":null,"for":"canary-key-22"},{"id":8,"note":"${NO}"}]}"#,
+            ),
+            "/orders/7" => json(r#"{"total":3}"#),
+            _ => reply("404 Not Found", &[], ""),
+        };
+        connection.write_all(&said)
+    });
+    let config = r#"
+[http.shop]
+base = "${API}"
+auth = { oauth2 = { token_url = "/oauth/token", id = "me", secret = "${secret:shop}" } }
+
+[pipeline.orders]
+from  = { every = "1h" }
+steps = [
+  { get  = { via = "shop", url = "/orders", query = { key = "${secret:key}" } } },
+  { each = ".orders[]" },
+  { get  = { via = "shop", url = "/orders/{.id}", into = ".detail" } },
+  { map  = "{id, note, total: .detail.total, at: labels.fetched_at, took: labels.elapsed}" },
+]
+to = ["db"]
+
+[sink.db]
+file = "orders.ndjson"
+"#;
+    let workplace = Workplace::new(config);
+    let environment = [("API", server.url("")), ("shop", "canary-secret-1".into()), ("key", "canary-key-22".into())];
+    let mut command = workplace.command(&["record", "orders", "gatherd.toml"]);
+    let output = command.envs(environment).output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let recorded = workplace.read("gatherd.test.toml");
+    assert!(!recorded.contains("canary"), "{recorded}");
+    assert!(!workplace.path("orders.ndjson").exists());
+    drop(server);
+    let ended = workplace.gatherd(&["test"]);
+    assert_eq!(ended.code(), Some(0), "{ended:?}\n{recorded}");
+    for part in ["expect.dead = [\"get-2\"]", "\"total\": 3", "etag", "start = \"20"] {
+        assert!(recorded.contains(part), "{part} is not in\n{recorded}");
+    }
+    let ended = workplace.gatherd(&["record", "order", "gatherd.toml"]);
+    assert_eq!(ended.code(), Some(78), "{ended:?}");
+}

@@ -10,6 +10,7 @@ mod mistakes;
 mod new;
 mod output;
 mod progress;
+mod record;
 mod rehearsal;
 mod reload;
 mod run;
@@ -67,6 +68,8 @@ enum Command {
     Try(try_url::TryArguments),
     /// Test pipelines: replies that are given, items that are expected. No network, and no time passes.
     Test(test::TestArguments),
+    /// Run a pipeline once, and write what servers replied as a test.
+    Record(record::RecordArguments),
     /// Print a commented config to start from.
     New(new::NewArguments),
     /// Print the JSON Schema of the config, for editors that complete and check TOML.
@@ -105,7 +108,7 @@ pub fn main() -> ExitCode {
     let default_level = match command {
         Command::Run(_) | Command::Demo(_) => LevelFilter::Info,
         // What goes wrong is their answer.
-        Command::Try(_) | Command::Test(_) => LevelFilter::Off,
+        Command::Try(_) | Command::Test(_) | Command::Record(_) => LevelFilter::Off,
         _ => LevelFilter::Warn,
     };
     let log_format = match log_format {
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Command::Kinds(arguments) => kinds::kinds(&arguments),
         Command::Try(arguments) => try_url::try_url(&arguments),
         Command::Test(arguments) => test::test(&arguments),
+        Command::Record(arguments) => record::record(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Schema => schema::schema(),
         Command::Status(arguments) => status::status(arguments),

@@ -101,6 +101,7 @@ fn run(mut assembled: Assembled, state: &Path) -> Result<Tried, Fault> {
     let clock = Clock::system();
     let store = Store::open_with(state, clock.clone())?;
     let plan = assembled.into_plan_over(&Wire::Network, &clock)?;
+    plan.clients.use_store(&store);
     let options = Options { clock, once: true, give_up: None };
     runtime::block_on(async {
         let engine = Engine::start(&plan, &store, &options)?;

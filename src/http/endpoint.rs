@@ -22,6 +22,7 @@ use super::transport::{Exchange, Head};
 use super::trust::{Allow, Pair};
 use super::wire::Wire;
 use crate::model::{Fault, FaultKind, Size, Text, Verdict};
+use crate::runtime::{self, Clock};
 
 /// A client as one component uses it. A clone shares it.
 #[derive(Clone)]
@@ -148,13 +149,18 @@ impl Endpoint {
         let started = clock.instant();
         let (method, url) = (request.method, request.url.clone());
         let watched = match &self.client.wire {
-            Wire::Watched(witness) => Some((witness, request.body.clone())),
+            // On a clock that leaps, no time passes while the network has its turn.
+            Wire::Watched(witness) => Some((witness, request.body.clone(), runtime::busy())),
             Wire::Network | Wire::Scripted(_) => None,
         };
+        // It could not end what takes too long, either.
+        let system = watched.is_some().then(Clock::system);
+        let timer = system.as_ref().unwrap_or(clock);
         let limit = self.route.limits.whole;
+        let deadline = timer.instant() + limit;
         let late = || Failure::timeout("the reply was not whole", limit);
 
-        let sent = clock.timeout(limit, self.head(request, token)).await;
+        let sent = timer.timeout(limit, self.head(request, token)).await;
         let mut response = sent.unwrap_or_else(|| Err(late())).map_err(|failure| failure.of(method, &url))?;
         let fetched_at = clock.timestamp();
         let head_after = clock.instant() - started;
@@ -163,7 +169,7 @@ impl Endpoint {
         let head: Head = response.ext_mut().remove().expect("every response comes from the transport, which sets it");
         let FinalUrl(last_url) = response.ext_mut().remove().expect("the redirects' middleware sets it");
 
-        let body = BodyReader { limits: &self.route.limits, clock, meter }.read(body, &head, started + limit).await;
+        let body = BodyReader { limits: &self.route.limits, clock: timer, meter }.read(body, &head, deadline).await;
         let response = Response {
             url: last_url,
             status: head.status,
@@ -174,7 +180,7 @@ impl Endpoint {
             body: body.map_err(|failure| failure.of(method, &url)),
             ticket: None,
         };
-        if let Some((witness, body)) = watched {
+        if let Some((witness, body, _busy)) = watched {
             witness.saw(method, &url, &body, &response);
         }
         Ok(response)

@@ -59,8 +59,8 @@ impl Activity {
     }
 }
 
-/// Counts as long as it lives.
-pub(super) struct Busy(Option<&'static Arc<Activity>>);
+/// Something goes on as long as this lives.
+pub struct Busy(Option<&'static Arc<Activity>>);
 
 /// Something that another thread does has begun.
 pub(super) fn busy() -> Busy {

@@ -32,6 +32,7 @@ pub(in crate::cli) fn run_through(
 ) -> Result<(Engine, Elapsed), Fault> {
     runtime::block_on(async {
         let options = Options { clock: clock.clone(), once: stop_after.is_none(), give_up: Some(most) };
+        plan.clients.use_store(store);
         let engine = Engine::start(plan, store, &options)?;
         let first = stop_after.unwrap_or(most);
         let mut elapsed = match turn(clock, first, engine.finished()).await {

@@ -14,6 +14,7 @@ use clap::Args;
 
 use self::play::Played;
 use self::read::{Case, Suite};
+pub(super) use self::script::line as request_line;
 use super::{EXIT_CONFIG, mistakes, output};
 use crate::config::is_test;
 use crate::runtime;

@@ -25,7 +25,7 @@ struct Log {
 }
 
 /// How a request is called: `GET https://a.example/x`.
-pub(super) fn line(method: &str, url: &Url) -> String {
+pub(in crate::cli) fn line(method: &str, url: &Url) -> String {
     let mut url = url.clone();
     url.set_fragment(None);
     format!("{} {url}", method.to_ascii_uppercase())
