@@ -15,6 +15,7 @@ mod rehearsal;
 mod reload;
 mod run;
 mod schema;
+mod state;
 mod status;
 mod store;
 mod switches;
@@ -90,6 +91,8 @@ enum Command {
     Reload(StateArgument),
     /// Look at the items that were given up.
     Dead(dead::DeadArguments),
+    /// See how far everything has come: positions, cursors and runs; or change it.
+    State(state::StateArguments),
     /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
     Store(store::StoreArguments),
 }
@@ -135,6 +138,7 @@ pub fn main() -> ExitCode {
         Command::Trigger(arguments) => switches::trigger(arguments),
         Command::Reload(state) => reload::reload(state),
         Command::Dead(arguments) => dead::dead(arguments),
+        Command::State(arguments) => state::state(arguments),
         Command::Store(arguments) => store::store(arguments),
     }
 }

@@ -95,22 +95,27 @@ fn redirected(mut exchange: Exchange, status: u16, from: &Url, to: &Url) -> Exch
     if drops_body(status, exchange.method) {
         exchange.method = Method::Get;
         exchange.body = Bytes::new();
-        exchange.headers = kept_headers(&exchange.headers, |name| !name.starts_with("content-"));
+        exchange.headers = Arc::new(kept_headers(&exchange.headers, |name| !name.starts_with("content-")));
     }
     if from.origin() != to.origin() {
         exchange.strayed = true;
-        exchange.headers = kept_headers(&exchange.headers, |name| HARMLESS_HEADERS.contains(&name));
+        exchange.headers = Arc::new(kept_when_straying(&exchange.headers));
     }
     exchange
 }
 
-fn kept_headers(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> Arc<HeaderMap> {
+/// The headers that may go to another origin than the one that a request was written for.
+pub(super) fn kept_when_straying(headers: &HeaderMap) -> HeaderMap {
+    kept_headers(headers, |name| HARMLESS_HEADERS.contains(&name))
+}
+
+fn kept_headers(headers: &HeaderMap, is_kept: impl Fn(&str) -> bool) -> HeaderMap {
     let kept = headers.iter().filter(|(name, _)| is_kept(name.as_str()));
     let mut headers = HeaderMap::new();
     kept.for_each(|(name, value)| {
         headers.append(name, value.clone());
     });
-    Arc::new(headers)
+    headers
 }
 
 /// Whether a redirect with this status turns the request into a GET. Browsers do so after a POST with 301 and 302

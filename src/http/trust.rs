@@ -99,6 +99,13 @@ impl Allow {
         self.names.iter().any(matches)
     }
 
+    /// Whether an entry speaks of this host, by its name or as the address that it is.
+    pub(super) fn speaks_of(&self, pair: &Pair) -> bool {
+        let is_in =
+            |address: IpAddr| self.networks.iter().any(|network| network.contains(SocketAddr::new(address, pair.port)));
+        self.names(pair) || pair.host.parse().is_ok_and(is_in)
+    }
+
     pub(super) fn networks(&self) -> &[Network] {
         &self.networks
     }

@@ -53,6 +53,10 @@ pub enum FaultKind {
     Request,
     /// A filter or a template failed on this item.
     Filter,
+    /// Pages that lead back to one that was there before.
+    Pages,
+    /// The item has no value of the cursor that it was fetched by, or one of another type.
+    Cursor,
     /// The text could not be parsed.
     Parse,
     /// The destination refused the item's data.
@@ -95,6 +99,8 @@ impl FaultKind {
             FaultKind::Status => "status",
             FaultKind::Request => "request",
             FaultKind::Filter => "filter",
+            FaultKind::Pages => "pages",
+            FaultKind::Cursor => "cursor",
             FaultKind::Parse => "parse",
             FaultKind::Refused => "refused",
             FaultKind::Write => "write",

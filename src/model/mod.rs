@@ -3,6 +3,7 @@
 //! Plain data without I/O: the lowest layer, imported by everything above it.
 
 mod columns;
+mod digest;
 mod fault;
 mod fingerprint;
 mod item;
@@ -14,6 +15,7 @@ pub mod secret;
 mod value;
 
 pub use columns::Columns;
+pub use digest::digest;
 pub use fault::{Fault, FaultKind, Verdict};
 pub use fingerprint::Fingerprint;
 pub use item::{Item, ItemId, Origin, TraceId, Window};

@@ -2,6 +2,7 @@
 
 mod into;
 mod kinds;
+mod listing;
 mod policy;
 
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use http::HeaderMap;
 
 use self::into::Place;
 pub(super) use self::kinds::{DELETE, GET, HEAD, PATCH, POST, PUT, REQUEST};
+use self::listing::{Listing, ListingStep};
 use self::policy::{Answer, Decision, Policy};
 use crate::component::{
     Continuation, Fetch, Fetched, FilterFault, Opened, Outputs, Reason, Step, StepContext, StepSettings,
@@ -23,7 +25,7 @@ use crate::http::{
     Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, Url, attempt,
     host_of, is_json, is_success, retry_after, shown, value_of,
 };
-use crate::model::{Fault, FaultKind, Item, Reply, Text, Value, Verdict};
+use crate::model::{Fault, FaultKind, Item, Labels, Reply, Text, Value, Verdict};
 use crate::runtime::{self, Clock};
 use crate::settings::Section;
 
@@ -46,6 +48,8 @@ struct Settings {
     payload: Payload,
     endpoint: EndpointSettings,
     into: Option<Place>,
+    /// Nothing if a reply is one item.
+    listing: Option<Listing>,
     read_as: ReadAs,
     policy: Policy,
 }
@@ -55,11 +59,12 @@ fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<B
     let template = RequestTemplate::read(section, method);
     let payload = if carries == Carries::Payload { Payload::read(section) } else { Payload::None };
     let into = Place::read(section);
+    let listing = if method == Method::Head { None } else { Listing::read(section, &payload, into.as_ref()) };
     let words = [("auto", ReadAs::Auto), ("json", ReadAs::Json), ("text", ReadAs::Text), ("bytes", ReadAs::Bytes)];
     let read_as = section.choice("as", &words, "what the reply is read as; with \"auto\" its content type says");
     let endpoint = EndpointSettings::read(section);
     let policy = Policy::read(section);
-    Some(Box::new(Settings { template: template?, payload, endpoint, into, read_as, policy }))
+    Some(Box::new(Settings { template: template?, payload, endpoint, into, listing, read_as, policy }))
 }
 
 impl StepSettings for Settings {
@@ -80,7 +85,11 @@ impl StepSettings for Settings {
             })?;
         }
         let settings = Arc::new(self.clone());
-        Ok(Step::Fetch(Arc::new(RequestStep { settings, endpoint, clock: context.clock.clone() })))
+        let step = RequestStep { settings, endpoint, clock: context.clock.clone() };
+        Ok(Step::Fetch(match &self.listing {
+            None => Arc::new(step),
+            Some(listing) => Arc::new(ListingStep::new(step, listing.clone(), context)),
+        }))
     }
 }
 
@@ -107,16 +116,17 @@ impl Fetch for RequestStep {
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
-        let request = self.request(item).await?;
-        let (method, url) = (request.method, request.url.clone());
-        let started = self.clock.instant();
-        let answer = match self.endpoint.send(request, meter).await {
-            Ok(response) => self.replied(method, url, response, meter).await,
-            // Nothing was tried, so there is nothing for the policy to decide.
-            Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => return Err(fault),
-            Err(fault) => self.not_replied(method, url, started, fault),
+        let answer = Arc::new(self.send(self.request(item).await?, meter).await?);
+        let labels = item.labels.with_reply(answer.reply.clone());
+        if !self.decide(item, &answer, &labels).await? {
+            return Ok(Outputs::Filtered(Reason::Policy).into());
+        }
+        let reply = answer.value.clone();
+        let value = match &self.settings.into {
+            Some(place) => place.put(&item.value, reply),
+            None => reply,
         };
-        self.settle(item, answer).await.map(Fetched::Whole)
+        Ok(Outputs::One(Item { labels, ..item.with_value(value) }).into())
     }
 }
 
@@ -134,6 +144,17 @@ impl RequestStep {
             rendered.map_err(|unrendered| FilterFault::of_request(unrendered, fuel))
         })
         .await
+    }
+
+    /// Sends a request. What it came to is for the policy to decide, unless nothing was tried.
+    async fn send(&self, request: Request, meter: &Meter) -> Result<Answer, Fault> {
+        let (method, url) = (request.method, request.url.clone());
+        let started = self.clock.instant();
+        match self.endpoint.send(request, meter).await {
+            Ok(response) => Ok(self.replied(method, url, response, meter).await),
+            Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => Err(fault),
+            Err(fault) => Ok(self.not_replied(method, url, started, fault)),
+        }
     }
 
     async fn replied(&self, method: Method, url: Url, response: Response, meter: &Meter) -> Answer {
@@ -217,10 +238,9 @@ impl RequestStep {
         parsed.map_err(|panic| format!("its parser panicked: {}", panic.0))?
     }
 
-    /// What becomes of the item, by the error policy.
-    async fn settle(&self, item: &Item, answer: Answer) -> Result<Outputs, Fault> {
-        let labels = item.labels.with_reply(answer.reply.clone());
-        let answer = Arc::new(answer);
+    /// What becomes of the item, by the error policy: whether it goes on with the answer, or ends as filtered. `labels`
+    /// has those of the reply.
+    async fn decide(&self, item: &Item, answer: &Arc<Answer>, labels: &Labels) -> Result<bool, Fault> {
         let decision = if self.settings.policy.has_rules() {
             let (step, answer, labels, window) = (self.clone(), answer.clone(), labels.clone(), item.origin.window);
             with_fuel(move |fuel| {
@@ -241,15 +261,8 @@ impl RequestStep {
         }
         match decision {
             Decision::Fail(fault) | Decision::RefreshAuth(fault) => Err(fault),
-            Decision::Filter => Ok(Outputs::Filtered(Reason::Policy)),
-            Decision::Pass => {
-                let reply = answer.value.clone();
-                let value = match &self.settings.into {
-                    Some(place) => place.put(&item.value, reply),
-                    None => reply,
-                };
-                Ok(Outputs::One(Item { labels, ..item.with_value(value) }))
-            }
+            Decision::Filter => Ok(false),
+            Decision::Pass => Ok(true),
         }
     }
 }

@@ -13,7 +13,7 @@ use super::cursor::{self, Editions};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
-use super::{Change, Compacted, CursorKey, client_state, compact, paused, salvage, state, validator};
+use super::{Change, Compacted, CursorKey, CursorMove, client_state, compact, paused, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
@@ -322,7 +322,7 @@ struct Joined<'a> {
     /// Of several positions in one commit only the newest one counts, and the one before the commit is kept.
     positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
     /// The same for cursors.
-    cursors: IndexMap<&'a CursorKey, &'a Value, foldhash::fast::RandomState>,
+    cursors: IndexMap<&'a CursorKey, Option<&'a Value>, foldhash::fast::RandomState>,
     seen: u32,
     validators: u32,
 }
@@ -350,9 +350,11 @@ impl<'a> Joined<'a> {
                             "a cursor was set while a run was on its way; the run does not move it");
                         return Ok(());
                     }
-                    if let Some(value) = &change.value {
-                        self.cursors.insert(&change.key, value);
-                    }
+                    match &change.cursor {
+                        CursorMove::Stays => None,
+                        CursorMove::To(value) => self.cursors.insert(&change.key, Some(value)),
+                        CursorMove::Away => self.cursors.insert(&change.key, None),
+                    };
                     cursor::write(connection, change)
                 }
                 Change::ResetCursor { key, value } => {

@@ -12,6 +12,8 @@
 //! | `PUT /dead/ID/value` | gives one another value |
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
+//! | `GET /state` | positions, and cursors with their runs, one JSON object a line |
+//! | `POST /state` | sets a cursor, or resets one: `{"pipeline": …, "component": …, "partition": …, "value": …}` |
 //! | `POST /store/compact` | gives back what the store's file no longer needs |
 //! | `POST /pipeline/NAME/pause`, `…/resume`, `…/trigger` | pauses one, lets it go on, has its schedule tick at once |
 //! | `POST /reload` | reads the config again; 422 with its mistakes if it is broken |
@@ -20,6 +22,7 @@
 
 pub(super) mod compaction;
 mod dead;
+pub(super) mod kept;
 pub(super) mod letters;
 mod metrics;
 pub(super) mod reload;
@@ -117,6 +120,18 @@ impl Api {
             needs: Needs::Token,
             handler: self.handler(|api, _| Box::pin(async move { api.compact().await })),
         };
+        let kept = ApiRoute {
+            method: Method::GET,
+            path: "/state",
+            needs: Needs::Token,
+            handler: self.handler(|api, _| Box::pin(async move { api.kept() })),
+        };
+        let change_kept = ApiRoute {
+            method: Method::POST,
+            path: "/state",
+            needs: Needs::Token,
+            handler: self.handler(|api, asked| Box::pin(async move { api.change_kept(asked).await })),
+        };
         vec![
             health,
             look("/ready", |api, _| api.ready()),
@@ -127,6 +142,8 @@ impl Api {
             letters(Method::PUT, "/dead/*"),
             letters(Method::POST, "/dead/replay"),
             letters(Method::POST, "/dead/drop"),
+            kept,
+            change_kept,
             compact,
             reload,
             switch,

@@ -7,11 +7,11 @@ use bytes::Bytes;
 use http::{Method, Request};
 
 use super::socket_places;
-use crate::daemon::api::{ReloadReport, Status, compaction, letters, reload};
+use crate::daemon::api::{ReloadReport, Status, compaction, kept, letters, reload};
 use crate::http::ask_local;
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
-use crate::store::{Compacted, DeadLetter, DeadLetterFilter, Replay};
+use crate::store::{Compacted, DeadLetter, DeadLetterFilter, Kept, KeptPlace, Replay};
 
 /// A daemon that runs, as commands reach it.
 pub struct ControlClient {
@@ -78,6 +78,23 @@ impl ControlClient {
             self.ask(Method::POST, "/dead/drop", Some(&letters::ids_body(portion, [])))?;
         }
         Ok(())
+    }
+
+    /// Every position, and every cursor with its run.
+    pub fn kept(&self) -> Result<Vec<Kept>, Fault> {
+        let body = self.ask(Method::GET, "/state", None)?;
+        let lines = body.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        lines.map(|line| Kept::from_json(&parse(line)?).ok_or_else(not_understood)).collect()
+    }
+
+    pub fn set_kept(&self, place: &KeptPlace, value: &Value) -> Result<(), Fault> {
+        self.ask(Method::POST, "/state", Some(&kept::change_body(place, Some(value)))).map(drop)
+    }
+
+    /// Answers how many were reset.
+    pub fn reset_kept(&self, place: &KeptPlace) -> Result<u64, Fault> {
+        let count = parse(&self.ask(Method::POST, "/state", Some(&kept::change_body(place, None)))?)?;
+        count.as_i64().and_then(|count| u64::try_from(count).ok()).ok_or_else(not_understood)
     }
 
     /// Gives back the unused space of the store.

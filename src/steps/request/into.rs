@@ -26,7 +26,7 @@ impl Place {
         place
     }
 
-    fn parse(path: &str) -> Option<Self> {
+    pub(super) fn parse(path: &str) -> Option<Self> {
         let is_key = |key: &&str| {
             !key.is_empty()
                 && !key.starts_with(|first: char| first.is_ascii_digit())
@@ -35,6 +35,15 @@ impl Place {
         let keys: Vec<&str> = path.strip_prefix('.')?.split('.').collect();
         let is_path = keys.iter().all(is_key);
         is_path.then(|| Self { path: path.to_owned(), keys: keys.into_iter().map(Text::from).collect() })
+    }
+
+    /// As it is written.
+    pub(super) fn path(&self) -> &str {
+        &self.path
+    }
+
+    pub(super) fn is_one_key(&self) -> bool {
+        self.keys.len() == 1
     }
 
     /// Whether the reply would find its place: what stands on the way there must be objects, or nothing yet.

@@ -36,14 +36,22 @@ pub struct CursorChange {
     pub key: CursorKey,
     /// Of the cursor that the run began with. If a person has set or reset the cursor since, nothing is written.
     pub edition: u64,
-    /// The cursor moves here.
-    pub value: Option<Value>,
+    pub cursor: CursorMove,
     /// Where the run goes on; nothing if it is over.
     pub run: Option<Value>,
     /// Items of the page that may come again.
     pub settled: Vec<SettledItem>,
     /// Those below this rank cannot come again.
     pub forget_below: Option<Rank>,
+}
+
+/// What becomes of a cursor.
+#[derive(Clone, Debug, PartialEq)]
+pub enum CursorMove {
+    Stays,
+    To(Value),
+    /// There is none, as before the first run.
+    Away,
 }
 
 /// An item that has settled, as far as it must be known again.

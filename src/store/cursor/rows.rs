@@ -22,8 +22,13 @@ pub(super) fn cursor(connection: &Connection, key: &CursorKey) -> rusqlite::Resu
     read_by_turns(connection, &CURSORS, sql, &key.columns(), "cursor")
 }
 
-/// Writes the next cursor, and leaves the newest whole one as it is.
-pub(in crate::store) fn put_cursor(connection: &Connection, key: &CursorKey, value: &Value) -> rusqlite::Result<()> {
+/// Writes the next cursor, and leaves the newest whole one as it is; or removes it.
+pub(in crate::store) fn put_cursor(
+    connection: &Connection,
+    key: &CursorKey,
+    value: Option<&Value>,
+) -> rusqlite::Result<()> {
+    let Some(value) = value else { return remove(connection, key, &["cursor_even", "cursor_odd"]) };
     let newest = cursor(connection, key)?.value;
     put_by_turns(connection, &CURSORS, newest, &key.columns(), value)
 }
@@ -89,11 +94,16 @@ pub(in crate::store) fn write(connection: &Connection, change: &CursorChange) ->
 
 /// Forgets all that is known of a partition, and begins at `value` if there is one.
 pub(in crate::store) fn reset(connection: &Connection, key: &CursorKey, value: Option<&Value>) -> rusqlite::Result<()> {
-    for table in ["cursor_even", "cursor_odd", "run", "settled"] {
+    remove(connection, key, &["cursor_even", "cursor_odd", "run", "settled"])?;
+    put_cursor(connection, key, value)
+}
+
+fn remove(connection: &Connection, key: &CursorKey, tables: &[&str]) -> rusqlite::Result<()> {
+    for table in tables {
         let sql = format!("DELETE FROM {table} WHERE pipeline = ?1 AND component = ?2 AND partition = ?3");
         connection.execute(&sql, key.columns())?;
     }
-    value.map_or(Ok(()), |value| put_cursor(connection, key, value))
+    Ok(())
 }
 
 impl CursorKey {

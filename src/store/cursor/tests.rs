@@ -17,7 +17,7 @@ fn change(value: i64, edition: u64) -> CursorChange {
     CursorChange {
         key: key(),
         edition,
-        value: Some(Value::from(value)),
+        cursor: CursorMove::To(Value::from(value)),
         run: None,
         settled: vec![item(value)],
         forget_below: Some(Rank::Integer(value)),
@@ -40,7 +40,7 @@ fn a_cursor_its_run_and_what_may_come_again_are_there_after_the_store_was_closed
     let store = Store::open(folder.path()).unwrap();
     assert_eq!(store.cursor(&key()).unwrap(), Cursor::default());
     let run = Some(Value::from("page 2"));
-    let first = CursorChange { value: None, run: run.clone(), forget_below: None, ..change(1, 0) };
+    let first = CursorChange { cursor: CursorMove::Stays, run: run.clone(), forget_below: None, ..change(1, 0) };
     commit(&store, [first, CursorChange { run: run.clone(), ..change(2, 0) }]);
     drop(store);
     let store = Store::open(folder.path()).unwrap();
@@ -49,6 +49,8 @@ fn a_cursor_its_run_and_what_may_come_again_are_there_after_the_store_was_closed
     commit(&store, [change(4, 0)]);
     assert_eq!(store.cursor(&key()).unwrap(), Cursor { value: Some(Value::from(4)), run: None, edition: 0 });
     assert_eq!(known(&store, 0..5), [4]);
+    commit(&store, [CursorChange { cursor: CursorMove::Away, ..change(4, 0) }]);
+    assert_eq!(store.cursor(&key()).unwrap().value, None);
     let other = CursorKey { partition: "b".into(), ..key() };
     assert_eq!(store.cursor(&other).unwrap(), Cursor::default());
 }
