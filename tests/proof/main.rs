@@ -9,6 +9,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod calls;
+mod crash_points;
 mod dead_sinks;
 mod kills;
 mod marks;
@@ -16,4 +18,5 @@ mod oracle;
 mod poison;
 mod power;
 mod rounds;
+mod scenes;
 mod stops;

@@ -37,6 +37,16 @@ impl Iterator for Rounds {
     }
 }
 
+/// In a short run `short` of these, chosen by chance (`GATHERD_ROUNDS=NUMBER`: so many); in a long one all of them.
+pub(crate) fn some_of<'a, T>(all: &'a [T], short: usize, random: &mut fastrand::Rng) -> Vec<&'a T> {
+    let mut some: Vec<&T> = all.iter().collect();
+    if !is_long() {
+        random.shuffle(&mut some);
+        some.truncate(std::env::var("GATHERD_ROUNDS").map_or(short, |rounds| rounds.parse().unwrap()));
+    }
+    some
+}
+
 pub(crate) fn is_long() -> bool {
     std::env::var("GATHERD_PROOF").is_ok_and(|kind| kind == "long")
 }

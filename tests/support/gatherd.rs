@@ -75,7 +75,16 @@ impl Workplace {
 
     /// `gatherd` with these arguments, in the folder, told nothing by this process's environment.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gatherd"));
+        self.in_folder(Command::new(env!("CARGO_BIN_EXE_gatherd")), arguments)
+    }
+
+    /// The same under another program that takes a command as its last arguments.
+    pub(crate) fn command_under(&self, mut wrapper: Command, arguments: &[&str]) -> Command {
+        wrapper.arg(env!("CARGO_BIN_EXE_gatherd"));
+        self.in_folder(wrapper, arguments)
+    }
+
+    fn in_folder(&self, mut command: Command, arguments: &[&str]) -> Command {
         command.args(arguments).current_dir(self.folder.path()).stdin(Stdio::null());
         for variable in [
             "RUST_LOG",
@@ -120,7 +129,13 @@ impl Workplace {
     /// What `gatherd dead list --json` prints.
     #[track_caller]
     pub(crate) fn dead_letters(&self) -> Vec<Value> {
-        let listed = self.gatherd(&["dead", "list", "--json", "--limit", "1000000"]);
+        self.dead_letters_in("gatherd-state")
+    }
+
+    /// The same for another state folder.
+    #[track_caller]
+    pub(crate) fn dead_letters_in(&self, state: &str) -> Vec<Value> {
+        let listed = self.gatherd(&["dead", "list", "--json", "--limit", "1000000", "--state", state]);
         assert_eq!(listed.code(), Some(0), "{listed:?}");
         values(&listed.stdout)
     }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 pub(crate) use books::Findings;
 
 use super::support::gatherd::Workplace;
-use super::support::wait_until;
+use super::support::{LIMIT, comes_true_within, wait_until};
 
 /// What the oracle is asked for. Each order has one answer, which comes before that of the next.
 #[derive(Debug, Serialize, Deserialize)]
@@ -158,9 +158,7 @@ impl Oracle {
         places: &[Place],
         most_duplicates: usize,
     ) -> Findings {
-        super::support::comes_true_within(super::support::LIMIT, || {
-            self.compare(book, destination, places).lost.is_empty()
-        });
+        comes_true_within(LIMIT, || self.compare(book, destination, places).lost.is_empty());
         self.check(book, destination, &[], most_duplicates)
     }
 

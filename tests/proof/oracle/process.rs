@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::env;
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufRead, BufReader, Seek, SeekFrom, Write};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
@@ -76,7 +76,7 @@ impl Process {
             Order::Compare { book, destination, places } => {
                 let mut books = self.books.lock().unwrap();
                 for place in &places {
-                    self.reader.read(place, |item| books.arrived(&destination, &item));
+                    self.reader.read(&destination, place, |item| books.arrived(&destination, &item));
                 }
                 Answer::Found(books.compare(&book, &destination))
             }
@@ -136,53 +136,52 @@ fn post(socket: &Path, item: &Value) -> io::Result<String> {
 /// Reads what has arrived since it looked last.
 #[derive(Default)]
 struct Reader {
-    /// How far each file and each table was read.
-    read: HashMap<(PathBuf, String), u64>,
+    /// How far each file and each table was read for a destination.
+    read: HashMap<(String, PathBuf), u64>,
 }
 
 impl Reader {
-    fn read(&mut self, place: &Place, arrived: impl FnMut(Value)) {
-        match place {
-            Place::File(file) => self.read_file(file, arrived),
-            Place::Table { database, table } => self.read_table(database, table, arrived),
-            Place::Kept(items) => items.iter().cloned().for_each(arrived),
-        }
-    }
-
-    /// Whole lines: one that is being written is left for later.
-    fn read_file(&mut self, path: &Path, mut arrived: impl FnMut(Value)) {
-        let Ok(mut file) = File::open(path) else { return };
-        let done = self.read.entry((path.to_owned(), String::new())).or_default();
-        file.seek(SeekFrom::Start(*done)).unwrap();
-        let mut lines = BufReader::new(file);
-        let mut line = Vec::new();
-        while lines.by_ref().take(1 << 30).read_until(b'\n', &mut line).unwrap() > 0 && line.ends_with(b"\n") {
-            let item = serde_json::from_slice(&line);
-            arrived(
-                item.unwrap_or_else(|error| {
-                    panic!("{error} in {}: {}", path.display(), String::from_utf8_lossy(&line))
-                }),
-            );
-            *done += line.len() as u64;
-            line.clear();
-        }
-    }
-
-    fn read_table(&mut self, database: &Path, table: &str, mut arrived: impl FnMut(Value)) {
-        let done = self.read.entry((database.to_owned(), table.to_owned())).or_default();
-        let Ok(database) = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE) else { return };
-        database.busy_timeout(LIMIT).unwrap();
-        let sql = format!("SELECT rowid, id, payload FROM {table} WHERE rowid > ?1 ORDER BY rowid");
-        // Without the table nothing has arrived yet.
-        let Ok(mut query) = database.prepare(&sql) else { return };
-        let read = |row: &Row<'_>| {
-            let item = json!({ "id": row.get::<_, i64>(1)?, "payload": row.get::<_, String>(2)? });
-            Ok((row.get::<_, i64>(0)?.unsigned_abs(), item))
+    fn read(&mut self, destination: &str, place: &Place, mut arrived: impl FnMut(Value)) {
+        let (Place::File(path) | Place::Table { database: path, .. }) = place else {
+            let Place::Kept(items) = place else { return };
+            return items.iter().cloned().for_each(arrived);
         };
-        for row in query.query_map([i64::try_from(*done).unwrap()], read).unwrap() {
-            let (number, item) = row.unwrap();
-            arrived(item);
-            *done = number;
+        let done = self.read.entry((destination.to_owned(), path.clone())).or_default();
+        match place {
+            Place::Table { table, .. } => read_table(path, table, done, &mut arrived),
+            _ => read_file(path, done, &mut arrived),
         }
+    }
+}
+
+/// Whole lines: one that is being written is left for later.
+fn read_file(path: &Path, done: &mut u64, arrived: &mut impl FnMut(Value)) {
+    let Ok(mut file) = File::open(path) else { return };
+    file.seek(SeekFrom::Start(*done)).unwrap();
+    let mut lines = BufReader::new(file);
+    let mut line = Vec::new();
+    while lines.read_until(b'\n', &mut line).unwrap() > 0 && line.ends_with(b"\n") {
+        let item = serde_json::from_slice(&line);
+        let show = || format!("{}: {}", path.display(), String::from_utf8_lossy(&line));
+        arrived(item.unwrap_or_else(|error| panic!("{error} in {}", show())));
+        *done += line.len() as u64;
+        line.clear();
+    }
+}
+
+fn read_table(database: &Path, table: &str, done: &mut u64, arrived: &mut impl FnMut(Value)) {
+    let Ok(database) = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE) else { return };
+    database.busy_timeout(LIMIT).unwrap();
+    let sql = format!("SELECT rowid, id, payload FROM {table} WHERE rowid > ?1 ORDER BY rowid");
+    // Without the table nothing has arrived yet.
+    let Ok(mut query) = database.prepare(&sql) else { return };
+    let read = |row: &Row<'_>| {
+        let item = json!({ "id": row.get::<_, i64>(1)?, "payload": row.get::<_, String>(2)? });
+        Ok((row.get::<_, i64>(0)?.unsigned_abs(), item))
+    };
+    for row in query.query_map([i64::try_from(*done).unwrap()], read).unwrap() {
+        let (number, item) = row.unwrap();
+        arrived(item);
+        *done = number;
     }
 }
