@@ -12,6 +12,7 @@ mod support;
 mod calls;
 mod crash_points;
 mod dead_sinks;
+mod failing_calls;
 mod kills;
 mod marks;
 mod oracle;

@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::calls::{Call, made, run_with};
 use super::oracle::{Findings, Oracle, Place, Way, kept};
+use super::rounds::say;
 use super::support::gatherd::{Ended, Workplace};
 
 const ITEMS: usize = 30;
@@ -42,6 +43,8 @@ pub(crate) struct Scene {
     oracle: Oracle,
     beginning: TempDir,
     takes: usize,
+    /// What goes wrong in this one.
+    take: String,
 }
 
 impl Scene {
@@ -76,7 +79,7 @@ impl Scene {
         for name in MADE {
             copy(&workplace.path(name), &kept.path().join(name)).unwrap();
         }
-        Self { workplace, oracle, beginning: kept, takes: 0 }
+        Self { workplace, oracle, beginning: kept, takes: 0, take: String::new() }
     }
 
     /// The calls of these names that an undisturbed run makes.
@@ -85,15 +88,21 @@ impl Scene {
         made(&self.workplace, names)
     }
 
-    /// Runs it from the beginning with something wrong at a call, and then to its end.
-    pub(crate) fn play(&mut self, call: &Call, wrong: &str) -> (Ended, Findings) {
+    /// Runs it from the beginning with something wrong at a call.
+    pub(crate) fn disturb(&mut self, call: &Call, wrong: &str) -> Ended {
+        self.take = format!("{wrong} at {call}");
         self.go_back();
-        let disturbed = run_with(&self.workplace, call, wrong);
+        run_with(&self.workplace, call, wrong)
+    }
+
+    /// Runs it to its end. Nothing is lost or altered.
+    #[track_caller]
+    pub(crate) fn finish(&mut self, disturbed: &Ended) -> Findings {
         let ended = finish(&self.workplace);
         let findings = self.compare();
-        let show = || format!("{wrong} at {call}: {findings:?}\ndisturbed: {disturbed:?}\nthen: {ended:?}");
-        assert!(findings.lost.is_empty() && findings.altered.is_empty(), "{}", show());
-        (disturbed, findings)
+        let is_kept = findings.lost.is_empty() && findings.altered.is_empty();
+        assert!(is_kept, "{}: {findings:?}\ndisturbed: {disturbed:?}\nthen: {ended:?}", self.take);
+        findings
     }
 
     fn go_back(&mut self) {
@@ -125,6 +134,14 @@ impl Scene {
             all.duplicates += found.duplicates;
         }
         all
+    }
+}
+
+impl Drop for Scene {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            say(&self.take);
+        }
     }
 }
 
