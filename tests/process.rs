@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::Signal;
 use serde_json::Value;
 use support::gatherd::{IDLE, Running, ServiceManager, Workplace};
-use support::server::{Connection, Server, json};
+use support::server::{Connection, Server, closed_port, json};
 use support::wait_until;
 
 /// A config whose items go from `in.ndjson` to `out.ndjson`.
@@ -319,4 +319,45 @@ fn the_demo_needs_nothing_and_leaves_rows_a_config_and_a_dead_letter() {
     assert_eq!(explained.code(), Some(0), "{explained:?}");
     let again = workplace.gatherd(&["demo"]);
     assert_eq!((again.code(), rows("stations")), (Some(0), 22), "{again:?}");
+}
+
+#[test]
+fn a_single_run_ends_though_a_queue_holds_what_it_cannot_get_rid_of() {
+    let numbers = |to: &str| {
+        format!(
+            r#"
+            [service]
+            dead_letters = {{ items = 2 }}
+
+            [pipeline.numbers]
+            from = {{ items = {{ range = [1, 6] }} }}
+            to   = {to}
+
+            [queue.work]
+            [pipeline.work]
+            from = {{ queue = "work" }}
+            "#
+        )
+    };
+    let out = r#"to = [ { file = "out.ndjson" } ]"#;
+    let dead_sink = format!(r#"to = [ {{ http = "http://127.0.0.1:{}/" }} ]"#, closed_port());
+    for (why, config) in [
+        ("its sink is down", numbers(r#"["work"]"#) + &dead_sink),
+        ("nobody reads it", numbers(r#"["work", "other"]"#) + out + "\n[queue.other]"),
+        (
+            "its pipeline has stopped, and another reads a queue too",
+            numbers(r#"["work", "other"]"#)
+                + out
+                + r#"
+                [queue.other]
+                [pipeline.other]
+                from  = { queue = "other" }
+                steps = [ { map = 'error("no")' } ]
+                to    = []
+                "#,
+        ),
+    ] {
+        let ended = Workplace::new(&config).run_once();
+        assert!(ended.code().is_some(), "{why}: {ended:?}");
+    }
 }

@@ -24,7 +24,7 @@ pub use fuel::with_fuel;
 pub use full::Full;
 pub use kind::{Kind, find};
 pub use page::{Child, Continuation, Fetched, Page};
-pub use quiescence::{Paused, Quiescence};
+pub use quiescence::{Paused, Quiescence, Reading};
 pub use retry::Retry;
 pub use sink::{BatchLimits, Sink, SinkSettings, WriteFault};
 pub use source::{Position, Produced, Progress, Promise, Source, SourceSettings};

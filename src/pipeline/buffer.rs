@@ -63,7 +63,7 @@ impl Buffer {
     /// Waits for room, if that is what a full buffer does.
     pub(super) async fn room(&self, life: &Life) -> Result<Room, Fault> {
         loop {
-            let QueueSize { items, bytes } = self.store.queue_size(&self.plan.queue)?;
+            let QueueSize { items, bytes, .. } = self.store.queue_size(&self.plan.queue)?;
             if bytes < self.plan.disk.0 {
                 return Ok(Room::Free);
             }

@@ -50,6 +50,14 @@ impl Life {
         self.stop();
     }
 
+    /// Nor can the whole that it is a part of.
+    pub(super) fn fail_whole(&self, fault: &Fault) {
+        if let Some(parent) = &self.parent {
+            Self { own: parent.clone(), parent: None }.fail(fault.clone());
+        }
+        self.fail(fault.clone());
+    }
+
     /// Why it could not go on.
     pub(super) fn fault(&self) -> Option<Fault> {
         self.own.fault.lock().unwrap_or_else(PoisonError::into_inner).clone()

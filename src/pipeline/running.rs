@@ -88,7 +88,11 @@ impl Running {
             log::error!(pipeline = &*self.name, component = component, fault:% = fault; "pipeline stopped");
             self.recent.add(Some(&self.name), component, Consequence::Stopped, fault, self.clock.timestamp());
         }
-        self.life.fail(fault.clone());
+        match fault.kind {
+            // Nothing passes without the store; the next start recovers it.
+            FaultKind::Store => self.life.fail_whole(fault),
+            _ => self.life.fail(fault.clone()),
+        }
     }
 
     pub(super) fn pause(&self) -> Option<Pause> {
@@ -134,7 +138,7 @@ impl Running {
                      replay or drop some, or raise `dead_letters` in `[service]`",
                     Size(bytes)
                 );
-                return Err(Fault::stop(FaultKind::Store, message));
+                return Err(Fault::stop(FaultKind::Wait, message));
             }
             if !self.is_paused.swap(true, Ordering::Relaxed) {
                 log::warn!(pipeline = &*self.name, dead_letters = items, bytes; "pipeline pauses until some of its dead \

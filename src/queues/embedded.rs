@@ -110,7 +110,7 @@ impl Sink for QueueSink {
 impl QueueSink {
     /// What has to go so that the batch has room. The fault says that it has none.
     async fn make_room(&self, batch: &[Item]) -> Result<Vec<Change>, WriteFault> {
-        let QueueSize { items, bytes } = self.store.queue_size(&self.queue)?;
+        let QueueSize { items, bytes, .. } = self.store.queue_size(&self.queue)?;
         let QueueSettings { full, .. } = self.settings;
         let more = batch.len() as u64;
         let over = (items + more).saturating_sub(self.settings.items);

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::component::{Kind, Opened, Produced, Promise, Source, SourceContext, SourceSettings};
+use crate::component::{Kind, Opened, Produced, Promise, Reading, Source, SourceContext, SourceSettings};
 use crate::model::{Fault, Labels, Text, Value};
 use crate::runtime;
 use crate::settings::Section;
@@ -61,7 +61,8 @@ impl SourceSettings for Queue {
 
     fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>> {
         let (queue, waiting) = (self.queue.clone(), VecDeque::new());
-        Ok(Box::new(QueueSource { queue, keeps_origin: self.keeps_origin, context, waiting }))
+        let reading = context.quiescence.as_ref().map(|quiescence| quiescence.read(queue.clone()));
+        Ok(Box::new(QueueSource { queue, keeps_origin: self.keeps_origin, context, waiting, _reading: reading }))
     }
 }
 
@@ -71,6 +72,8 @@ struct QueueSource {
     context: SourceContext,
     /// Entries that were leased, and not yet asked for.
     waiting: VecDeque<Leased>,
+    /// In a single run.
+    _reading: Option<Reading>,
 }
 
 /// What was taken and not asked for is there for whoever reads the queue next.
@@ -121,8 +124,9 @@ impl QueueSource {
         let mut woken = std::pin::pin!(runtime::race(pushed, until_due));
         loop {
             let changed = quiescence.changed();
-            // What is not due yet is waited for too: a single run leaves nothing behind in a queue.
-            if quiescence.is_quiet() && !store.is_anything_queued()? {
+            // What is not due yet is waited for too. What is out was abandoned: it stays for the next run.
+            let has_more = |queue: &Text| store.queue_size(queue).is_ok_and(|size| size.items > size.out);
+            if quiescence.is_quiet() && !quiescence.is_any_read(has_more) {
                 return Ok(false);
             }
             let is_woken = async {

@@ -86,5 +86,7 @@ pub struct QueueCounts {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct QueueSize {
     pub items: u64,
+    /// Of the items, those that are handed out.
+    pub out: u64,
     pub bytes: u64,
 }

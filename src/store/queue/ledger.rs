@@ -63,6 +63,7 @@ impl Queue {
 
     pub(super) fn add(&mut self, progress: &Progress) {
         self.size.items += u64::from(progress.counts().unsettled);
+        self.size.out += u64::from(progress.counts().out);
         self.size.bytes += progress.bytes_left();
         self.suspects += u64::from(progress.counts().suspects);
         self.is_changed = true;
@@ -70,6 +71,7 @@ impl Queue {
 
     fn remove(&mut self, progress: &Progress) {
         self.size.items -= u64::from(progress.counts().unsettled);
+        self.size.out -= u64::from(progress.counts().out);
         self.size.bytes -= progress.bytes_left();
         self.suspects -= u64::from(progress.counts().suspects);
         self.is_changed = true;
