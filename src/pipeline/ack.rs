@@ -11,7 +11,7 @@ use async_channel::Sender;
 
 use super::flights::Flight;
 use super::runs::Run;
-use crate::model::Outcome;
+use crate::model::{Outcome, Planted};
 use crate::store::Change;
 
 /// One item's share in its node. Dropped unsettled, it says that the item was abandoned.
@@ -95,7 +95,12 @@ impl Ack {
     pub(super) fn page(&self, run: &Arc<Run>, changes: Vec<Change>) -> Self {
         let (parent, run) = (self.share(), run.clone());
         let number = run.add_page(changes);
-        Self::new(End::Page(PageEnd { parent, run, number }), self.node.settler.clone())
+        let page = Self::new(End::Page(PageEnd { parent, run, number }), self.node.settler.clone());
+        if Planted::CursorBeforeAck.is_on() {
+            page.settle(Outcome::Filtered);
+            return self.share();
+        }
+        page
     }
 
     fn record(&mut self, outcome: Outcome) {
@@ -107,7 +112,8 @@ impl Ack {
 impl Drop for Ack {
     fn drop(&mut self) {
         if !self.settled {
-            self.record(Outcome::Abandoned);
+            let is_planted = Planted::DroppedAckDelivered.is_on();
+            self.record(if is_planted { Outcome::Delivered } else { Outcome::Abandoned });
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_channel::{Receiver, Sender, TrySendError, WeakReceiver};
 
+use super::ack::Ack;
 use super::backoff::Tries;
 use super::buffer::Buffer;
 use super::compute::panicked;
@@ -18,7 +19,7 @@ use super::running::reject;
 use super::sink_state::SinkState;
 use crate::component::{BatchLimits, Retry, Sink, WriteFault};
 use crate::expr::Filter;
-use crate::model::{Fault, FaultKind, Item, Outcome, Text, Verdict};
+use crate::model::{Fault, FaultKind, Item, Outcome, Planted, Text, Verdict};
 use crate::runtime::{self, Clock};
 use crate::store::{Change, Push};
 use crate::telemetry::Histogram;
@@ -109,7 +110,11 @@ impl SinkInput {
         let _ = self.input.send(self.delivery(parcel)).await;
     }
 
-    fn delivery(&self, parcel: Parcel) -> Delivery {
+    fn delivery(&self, mut parcel: Parcel) -> Delivery {
+        if self.feeder.is_buffer && Planted::BufferBeforeDelivery.is_on() {
+            let nobody = Ack::root(0, async_channel::unbounded().0);
+            std::mem::replace(&mut parcel.ack, nobody).settle(Outcome::Delivered);
+        }
         Delivery { parcel, from: self.feeder.clone() }
     }
 }

@@ -13,7 +13,7 @@ use super::flights::Flights;
 use super::life::Life;
 use super::replay::Replays;
 use crate::component::{Position, Progress, Quiescence, Reason};
-use crate::model::{Fault, Outcome, Text};
+use crate::model::{Fault, Outcome, Planted, Text};
 use crate::runtime;
 use crate::store::{Change, Lease, Store};
 
@@ -148,6 +148,9 @@ impl Ahead {
             state.first += 1;
             moved.position = slot.position.or(moved.position);
         }
+        if Planted::PositionByRead.is_on() {
+            moved.position = state.slots.iter().rev().find_map(|slot| slot.position.clone()).or(moved.position);
+        }
         drop(state);
         self.moved.notify(usize::MAX);
         moved
@@ -230,9 +233,11 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         let (pipeline, component) = (ledger.pipeline.clone(), ledger.source_id.clone());
         changes.push(Change::Position { pipeline, component, position: position.clone() });
     }
+    let late = if Planted::DeadLetterApart.is_on() { hold_back_letters(&mut changes) } else { Vec::new() };
     if !changes.is_empty() {
         ledger.store.commit(changes).await?;
     }
+    ledger.store.commit(late).await?;
     for (outcome, Branch { parent, flight, .. }) in branches {
         if let Some(flight) = flight {
             let sharers = ledger.flights.end(&flight, outcome);
@@ -268,6 +273,14 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         quiescence.end(roots.len() + replayed.len());
     }
     Ok(())
+}
+
+/// Planted: dead letters leave the commit that they belong to. Answers those that did so the last time.
+fn hold_back_letters(changes: &mut Vec<Change>) -> Vec<Change> {
+    static HELD_BACK: Mutex<Vec<Change>> = Mutex::new(Vec::new());
+    let is_letter = |change: &mut Change| matches!(change, Change::Dead(_));
+    let letters = changes.extract_if(.., is_letter).collect();
+    std::mem::replace(&mut *HELD_BACK.lock().unwrap_or_else(PoisonError::into_inner), letters)
 }
 
 #[cfg(test)]

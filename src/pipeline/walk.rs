@@ -3,13 +3,14 @@
 use std::iter::Enumerate;
 use std::vec::IntoIter;
 
+use super::ack::Ack;
 use super::compute::{compute, lets_in};
 use super::counters::ComponentCounters;
 use super::flights::Begun;
 use super::parcel::Parcel;
 use super::running::{Running, RunningStep, StepWork};
 use crate::component::{Child, FilterFault, Mark, MarkKind, Outputs, Page, Reason, TransformScope};
-use crate::model::{Fault, Item, Outcome, Value};
+use crate::model::{Fault, Item, Outcome, Planted, Value};
 use crate::store::Change;
 
 /// An item, and the number of the step that it enters next.
@@ -152,6 +153,7 @@ impl Running {
     fn leave_mark(&self, parcel: Parcel, mark: Mark, counters: &ComponentCounters) -> Option<Parcel> {
         let filters = !matches!(mark.kind, MarkKind::Validator(_));
         if parcel.item.origin.replayed.is_some() || !filters {
+            leave_at_once(&parcel.ack, &mark);
             return Some(Parcel { ack: parcel.ack.branch(vec![change(mark)], None), ..parcel });
         }
         let flights = &self.ledger.flights;
@@ -172,6 +174,7 @@ impl Running {
                 }
             },
         };
+        leave_at_once(&ack, &mark);
         Some(Parcel { ack: ack.branch(vec![change(mark)], Some(flight)), ..parcel })
     }
 
@@ -212,6 +215,17 @@ fn apply(step: &RunningStep, item: &Item, scope: TransformScope) -> Result<Appli
     match &step.work {
         StepWork::Transform(transform) => transform.apply(item, &scope).map(Applied::Outputs),
         StepWork::Fetch(stage) => Ok(Applied::Stage(*stage)),
+    }
+}
+
+/// Planted: a mark that does not wait for the end of its item.
+fn leave_at_once(ack: &Ack, mark: &Mark) {
+    let is_planted = match mark.kind {
+        MarkKind::Validator(_) => Planted::ValidatorBeforeAck.is_on(),
+        MarkKind::Seen { .. } | MarkKind::Last { .. } => Planted::NewBeforeAck.is_on(),
+    };
+    if is_planted {
+        ack.share().branch(vec![change(mark.clone())], None).settle(Outcome::Filtered);
     }
 }
 

@@ -1,12 +1,17 @@
 //! Files and folders whose names outlive a power cut.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
+
+use crate::model::Planted;
 
 /// Makes the names in the folder of `file` last.
 pub fn sync_folder_of(file: &Path) -> io::Result<()> {
+    if Planted::NoFolderSync.is_on() {
+        return Ok(());
+    }
     File::open(folder_of(file))?.sync_all()
 }
 
@@ -23,6 +28,16 @@ pub fn make_folder_of(file: &Path) -> io::Result<()> {
         Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(ErrorKind::NotADirectory.into()),
         Err(error) => Err(error),
         _ => sync_folder_of(folder),
+    }
+}
+
+/// Makes a folder that only its owner can enter, and those above it, if they are not there.
+pub(super) fn make_private(folder: &Path) -> io::Result<()> {
+    make_folder_of(folder)?;
+    match DirBuilder::new().mode(0o700).create(folder) {
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync_folder_of(folder),
     }
 }
 

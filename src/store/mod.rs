@@ -30,8 +30,6 @@ mod statistics;
 mod validator;
 mod writer;
 
-use std::fs::DirBuilder;
-use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -91,8 +89,7 @@ impl Store {
 
     /// [`Store::open`] with a clock, by which seen keys are forgotten.
     pub fn open_with(folder: &Path, clock: Clock) -> Result<Self, Fault> {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|error| stop("make the state folder", folder, error))?;
+        folder::make_private(folder).map_err(|error| stop("make the state folder", folder, error))?;
         let lock = FolderLock::take(folder)?;
         let file = folder.join(FILE);
         let (connection, ledger) = open_whole(&file, &clock)?;

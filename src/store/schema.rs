@@ -7,6 +7,7 @@ use rusqlite::types::ValueRef;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::checksum::{Table, is_whole, put};
+use crate::model::Planted;
 
 /// The schema that this gatherd writes.
 pub(super) const VERSION: i64 = 2;
@@ -243,7 +244,8 @@ pub(super) fn connect_to_write(file: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = connect(file, flags)?;
     connection.pragma_update(None, "journal_mode", "wal")?;
-    connection.pragma_update(None, "synchronous", "full")?;
+    let synchronous = if Planted::AckBeforeFsync.is_on() { "off" } else { "full" };
+    connection.pragma_update(None, "synchronous", synchronous)?;
     // About 16 MiB between checkpoints, each of which costs two more fsyncs.
     connection.pragma_update(None, "wal_autocheckpoint", 4000)?;
     connection.pragma_update(None, "journal_size_limit", 64 << 20)?;

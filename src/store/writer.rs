@@ -14,7 +14,7 @@ use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
 use super::{Change, Compacted, CursorKey, CursorMove, client_state, compact, paused, salvage, state, validator};
-use crate::model::{Fault, FaultKind, Text, Value};
+use crate::model::{Fault, FaultKind, Planted, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
 
 /// How many changes one commit joins. Beyond it a commit gets slower for each, and no cheaper.
@@ -295,7 +295,10 @@ impl Commits {
             });
         }
         joined.finish(&mut self.purge)?;
-        transaction.commit()?;
+        let committed = transaction.commit();
+        if !Planted::FsyncIgnored.is_on() {
+            committed?;
+        }
         Ok(answers)
     }
 }

@@ -34,25 +34,31 @@ pub(crate) fn can_trace() -> bool {
     Command::new("strace").args(["-qq", "-e", "trace=none", "true"]).output().is_ok_and(|done| done.status.success())
 }
 
-/// Runs gatherd to its end, and answers the calls of these names that it made.
-pub(crate) fn made(workplace: &Workplace, names: &str) -> Vec<Call> {
+/// Runs gatherd to its end, and answers the calls of these names as strace writes them.
+pub(crate) fn trace(workplace: &Workplace, names: &str) -> String {
     let trace = workplace.path("trace");
     let mut strace = Command::new("strace");
     strace.args(["--follow-forks", "--quiet=all", "--decode-fds=path", "--seccomp-bpf", "--trace", names, "--output"]);
     strace.arg(&trace);
     let ended = Running::start(workplace.command_under(strace, &ONCE)).end();
     assert!(ended.code().is_some(), "{ended:?}");
+    let lines = String::from_utf8_lossy(&std::fs::read(&trace).unwrap()).into_owned();
+    std::fs::remove_file(trace).unwrap();
+    lines
+}
+
+/// Runs gatherd to its end, and answers the calls of these names that it made.
+pub(crate) fn made(workplace: &Workplace, names: &str) -> Vec<Call> {
+    let lines = trace(workplace, names);
     let folder = workplace.path("");
     let mut counts: BTreeMap<(&str, &str, &str), usize> = BTreeMap::new();
     let mut calls = BTreeSet::new();
-    let lines = String::from_utf8_lossy(&std::fs::read(&trace).unwrap()).into_owned();
     for line in lines.lines() {
         let Some((process, name, path)) = read_call(line, folder.to_str().unwrap()) else { continue };
         let number = counts.entry((process, name, path)).or_default();
         *number += 1;
         calls.insert(Call { name: name.to_owned(), path: path.to_owned(), number: *number });
     }
-    std::fs::remove_file(trace).unwrap();
     calls.into_iter().collect()
 }
 

@@ -15,7 +15,7 @@ const MEMORY: u64 = 256 << 20;
 
 #[test]
 fn a_flood_is_held_for_sinks_that_are_down_or_hang_in_little_memory_and_all_of_it_is_drained() {
-    let items: usize = if is_long() { 300_000 } else { 30_000 };
+    let items: usize = if is_long() { 300_000 } else { 60_000 };
     let hanging = TcpListener::bind("127.0.0.1:0").unwrap();
     let config = |down: &str, hangs: &str| {
         format!(

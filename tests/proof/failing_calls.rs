@@ -1,9 +1,14 @@
 //! Each call on a file fails once: gatherd neither panics nor hangs nor loses anything, and it says so where that matters.
 
+use std::time::Duration;
+
 use super::calls::{Call, can_trace};
-use super::rounds::{random, say, some_of};
+use super::oracle::{Oracle, Place, Way};
+use super::rounds::{Rounds, random, say, some_of};
 use super::scenes::{Beginning, Scene};
-use super::support::skip;
+use super::support::gatherd::Workplace;
+use super::support::small_disk::SmallDisk;
+use super::support::{comes_true_within, skip};
 
 /// Calls that fail, and how. Locks of SQLite (fcntl) are left out: they neither wait nor touch a disk. A call that answers 0 has written nothing of what it was given: a short write.
 const FAILING: [(&str, &[&str]); 6] = [
@@ -31,7 +36,8 @@ fn a_call_that_fails_once_neither_stops_gatherd_for_good_nor_loses_anything() {
             let calls = scene.calls(names);
             failures.extend(calls.iter().flat_map(|call| errors.iter().map(|error| (call.clone(), *error))));
         }
-        let chosen = some_of(&failures, 25, &mut random);
+        let mut chosen = some_of(&failures, 20, &mut random);
+        chosen.extend(failures.iter().filter(|(call, error)| must_be_told(call, error)).take(3));
         for (call, error) in &chosen {
             check(&mut scene, call, error);
         }
@@ -46,9 +52,51 @@ fn check(scene: &mut Scene, call: &Call, error: &str) {
     assert!(disturbed.code().is_some() && !disturbed.stderr.contains("panicked"), "{}", show());
     // What was not made to last must not pass for it. SQLite tries the same at the end, to do without its log from
     // then on, and keeps the log if that fails.
-    let must_last = call.path.ends_with(".ndjson") || call.path == LOG && !scene.workplace.path(LOG).exists();
-    if must_last && call.name.contains("sync") && error == "error=EIO" {
+    let is_log_kept = call.path == LOG && scene.workplace.path(LOG).exists();
+    if must_be_told(call, error) && !is_log_kept {
         assert!(disturbed.stderr.contains("I/O error") || disturbed.stderr.contains("os error 5"), "{}", show());
     }
     scene.finish(&disturbed);
+}
+
+/// Whether what is to last does not.
+fn must_be_told(call: &Call, error: &str) -> bool {
+    call.name.contains("sync") && (call.path == LOG || call.path.ends_with(".ndjson")) && error == "error=EIO"
+}
+
+/// The system writes a part of what it is given, and then there is no room for the rest.
+#[test]
+fn a_write_that_is_cut_short_by_a_full_disk_loses_nothing() {
+    let mut random = random();
+    let mut oracle = Oracle::start(&mut random);
+    let mut items = 0;
+    for round in Rounds::new(10, Duration::from_secs(20), 200) {
+        let Some(disk) = SmallDisk::mount() else { return };
+        let (state, out) = (disk.path("state"), disk.path("out.ndjson"));
+        let workplace = Workplace::new(&format!(
+            r#"
+            [service]
+            state = "{}"
+
+            [pipeline.items]
+            from  = {{ lines = {{ path = "items.ndjson", follow = true }}, durable = true }}
+            steps = [ {{ new = ".id" }} ]
+            to    = [ {{ file = "{}", batch = {{ items = 7, age = "10ms" }} }} ]
+            "#,
+            state.display(),
+            out.display()
+        ));
+        let (book, way) = (format!("items.{round}"), workplace.path("items.ndjson"));
+        let daemon = workplace.start();
+        let filler = disk.fill(random.u64(0..128 << 10));
+        oracle.hand_over(400, &[Way::line(&book, way)]);
+        comes_true_within(Duration::from_secs(5), || {
+            daemon.log().contains("No space left") || daemon.log().contains("full")
+        });
+        drop(filler);
+        let found = oracle.check_all_arrive(&book, &format!("out.{round}"), &[Place::File(out.clone())], 400);
+        assert_eq!(daemon.stop().code(), Some(0));
+        items += found.accepted;
+    }
+    say(&format!("{items} items over disks that were full for a while: none lost, none altered"));
 }

@@ -10,14 +10,18 @@
 mod support;
 
 mod calls;
+mod corruption;
 mod crash_points;
 mod dead_sinks;
 mod failing_calls;
 mod kills;
 mod marks;
 mod oracle;
+mod order;
+mod planted;
 mod poison;
 mod power;
+mod replays;
 mod rounds;
 mod scenes;
 mod stops;

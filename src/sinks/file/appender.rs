@@ -8,6 +8,7 @@ use std::time::SystemTime;
 
 use super::repair::{Repair, inspect};
 use super::{Form, Options, line};
+use crate::model::Planted;
 use crate::store::{make_folder_of, sync_folder_of};
 
 /// An open file. Whoever else appends to it in this way, in this process or another, waits for its turn.
@@ -108,7 +109,10 @@ impl Appender {
     pub(super) fn sync(&mut self) -> io::Result<()> {
         if self.durable != self.length {
             if self.is_regular {
-                self.file.sync_data()?;
+                let synced = self.file.sync_data();
+                if !Planted::FsyncIgnored.is_on() {
+                    synced?;
+                }
             }
             self.durable = self.length;
         }

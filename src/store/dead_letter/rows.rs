@@ -12,7 +12,7 @@ use super::super::payload;
 use super::super::schema::{DEAD_LETTER, REPLAY};
 use super::super::state::{Found, read_whole};
 use super::{DeadLetter, DeadLetterFilter, FaultRecord, Replay};
-use crate::model::{ItemId, Number, Size, Text, Value, Window, json};
+use crate::model::{ItemId, Number, Planted, Size, Text, Value, Window, json};
 
 /// How many faults a dead letter remembers.
 const HISTORY: usize = 20;
@@ -55,7 +55,9 @@ pub(in crate::store) fn put_again(
     for before in before.and_then(|(_, before)| before).into_iter().chain(origin) {
         letter.first = letter.first.min(before.first);
         letter.count += before.count;
-        letter.history.splice(..0, before.history);
+        if !Planted::ReplayWithoutHistory.is_on() {
+            letter.history.splice(..0, before.history);
+        }
     }
     if let Some(id) = id
         && replayed == Some(id)

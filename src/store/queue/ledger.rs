@@ -13,7 +13,7 @@ use super::batch::{Header, Payload, pack, unpack};
 use super::progress::{Place, Progress, State};
 use super::suspects::{Recovery, Turn};
 use super::{Board, Handed, HandedOut, PackedPush, not_before, recovery};
-use crate::model::Text;
+use crate::model::{Planted, Text};
 use crate::runtime::Clock;
 use crate::store::checksum::put;
 use crate::store::schema::{BATCH, QUEUE};
@@ -424,7 +424,8 @@ impl Ledger {
         };
         let row = &self.held[&place];
         let (state, expires) = (row.state(index), row.expires);
-        let state = State { out: true, attempts: state.attempts.saturating_add(1), ..state };
+        let settled = Planted::SettledAtLease.is_on();
+        let state = State { settled, out: true, attempts: state.attempts.saturating_add(1), ..state };
         self.set(place, index, state, None);
         let lease = Lease { queue: place.queue, batch: place.batch, index };
         Some(Handed { lease, bytes, attempts: state.attempts.into(), expires, suspect: state.suspect })
