@@ -18,6 +18,7 @@ mod folder;
 mod kept;
 mod layout;
 mod lock;
+mod lost_log;
 mod paused;
 mod payload;
 mod queue;
@@ -53,6 +54,7 @@ use crate::runtime::{self, Clock};
 use fault::{is_damage, stop};
 use layout::Layout;
 use lock::FolderLock;
+use lost_log::LogIndex;
 use queue::Ledger;
 use reader::Readers;
 use schema::Version;
@@ -311,8 +313,15 @@ enum Checked {
 }
 
 fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
+    let index = LogIndex::read(file);
     let mut connection = schema::connect_to_write(file)?;
-    let version = match schema::version(&connection)? {
+    let version = schema::version(&connection)?;
+    // SQLite has read its log by now, and written nothing yet.
+    match index.map_or(0, |index| index.missing(LogIndex::read(file).as_ref())) {
+        0 => {}
+        pages => lost_log::tell(file, pages),
+    }
+    let version = match version {
         Version::Known(version) => version,
         Version::Newer(version) => return Ok(Checked::Newer(version)),
         Version::Damaged => return Ok(Checked::Damaged("its version is not what it was".to_owned())),

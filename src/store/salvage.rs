@@ -116,6 +116,6 @@ fn move_aside(file: &Path) -> io::Result<PathBuf> {
     Ok(aside)
 }
 
-fn stamp() -> String {
+pub(super) fn stamp() -> String {
     Timestamp::now().strftime("%Y%m%dT%H%M%S%6f").to_string()
 }
