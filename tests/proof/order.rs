@@ -14,8 +14,8 @@ use super::support::skip;
 /// What changes files and names, and what makes changes last.
 const CALLS: &str = "openat,mkdir,write,pwrite64,ftruncate,rename,renameat,renameat2,unlink,unlinkat,fsync,fdatasync";
 
-/// What need not last: the index of SQLite's log, the lock and the socket.
-const PASSING: [&str; 4] = ["-shm", ".lock", ".sock", "trace"];
+/// What need not last: the index of SQLite's log, a hint for repairs, the lock and the socket.
+const PASSING: [&str; 5] = ["-shm", ".layout", ".lock", ".sock", "trace"];
 
 #[test]
 fn what_a_run_leaves_behind_was_synced_and_so_were_the_names() {
@@ -49,7 +49,10 @@ impl Disk {
             return;
         };
         let is_failed = arguments.contains(" = -1 ");
-        let mut paths = arguments.split(['"', '<', '>']).filter(|part| part.starts_with(folder)).map(str::to_owned);
+        // Files are named in quotes, or behind the number of an open one.
+        let is_named = arguments.starts_with(['"', 'A']);
+        let parts = arguments.split(if is_named { ['"', '"'] } else { ['<', '>'] }).skip(1).step_by(2);
+        let mut paths = parts.filter(|path| path.starts_with(folder)).map(str::to_owned);
         let Some(path) = paths.next() else { return };
         if is_failed || PASSING.iter().any(|end| path.ends_with(end)) {
             return;
