@@ -14,7 +14,7 @@ use gatherd::component::{
 };
 use gatherd::model::{Fault, FaultKind, Fingerprint, Item, Size, Text, Value, Verdict};
 use gatherd::pipeline::{
-    BufferPlan, Counts, DeadLimits, Engine, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan,
+    BufferPlan, Counts, DeadLimits, Engine, Expect, Options, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan,
 };
 use gatherd::runtime::{self, Clock};
 use gatherd::store::{DeadLetter, DeadLetterFilter, Replay, Store};
@@ -238,6 +238,7 @@ impl Bench {
             memory: Size::mib(256),
             drain: Duration::from_secs(30),
             dead_letters: DeadLimits::DEFAULT,
+            alerts: Vec::new(),
         };
         let clock = Clock::turned_by_hand("2026-11-21T09:00:00Z".parse().unwrap());
         Self { folder: tempfile::tempdir().unwrap(), clock, plan, once: true, give_up: None }
@@ -279,6 +280,7 @@ impl Bench {
             name: name.into(),
             part: None,
             uses_window: true,
+            expect: Expect::default(),
             source,
             steps,
             sinks,

@@ -31,6 +31,7 @@ const BEYOND: &[(Rule, &str)] = &[
     (Rule::UnknownQueue, "a name is looked up"),
     (Rule::Unused, "a name is looked for"),
     (Rule::TakenTwice, "two tables are compared"),
+    (Rule::OpenAdmin, "what an address can be reached from takes a parser of addresses"),
     (Rule::OpenAdmin, "one setting hangs on what another says"),
 ];
 

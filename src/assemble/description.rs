@@ -18,6 +18,8 @@ pub struct PipelineDescription {
     pub name: String,
     /// The variables as they are written, in TOML.
     pub vars: Option<String>,
+    /// What is expected of it, if anything is.
+    pub expect: Option<Vec<Record>>,
     pub source: ComponentDescription,
     pub steps: Vec<ComponentDescription>,
     /// The sinks by name.

@@ -26,7 +26,8 @@ impl<'a> Fingerprints<'a> {
             To::Log => "log".to_owned(),
             To::Targets(targets) => targets.iter().map(named).collect(),
         };
-        let nodes = pipeline.from.iter().chain(&pipeline.steps).chain(&pipeline.vars_written);
+        let expect = pipeline.expect.as_ref().map(|entry| &entry.node);
+        let nodes = pipeline.from.iter().chain(&pipeline.steps).chain(&pipeline.vars_written).chain(expect);
         Fingerprint::of([self.of_all(nodes).as_ref(), targets.as_bytes()])
     }
 

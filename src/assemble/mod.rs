@@ -4,6 +4,7 @@ mod admin;
 mod common;
 mod component;
 mod description;
+mod expect;
 mod fingerprints;
 mod kinds;
 mod pipeline;
@@ -64,6 +65,7 @@ impl Assembled {
             memory: self.service.memory,
             drain: self.service.drain,
             dead_letters: self.service.dead_letters,
+            alerts: self.service.alerts.iter().map(|sink| sink.as_str().into()).collect(),
         })
     }
 }
@@ -101,6 +103,9 @@ fn assemble(config: &Config, reading: &Reading) -> Option<Assembled> {
         .map(|pipeline| pipeline::read(pipeline, &mut sinks, reading, &fingerprints, &mut description))
         .collect();
     report_taken_twice(config, &pipelines, reading);
+    if let Some(service) = &service {
+        sinks.use_for_alerts(&service.alerts, config, reading);
+    }
     if config.pipelines.is_empty() && config.files > 0 && !reading.mistakes.any() {
         reading.mistakes.report(
             Rule::NoPipeline,

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::component::{self, Component, OtherRole, Role};
 use super::fingerprints::Fingerprints;
 use super::sink::{self, Sinks};
-use super::{ComponentDescription, Description, PipelineDescription, common};
+use super::{ComponentDescription, Description, PipelineDescription, common, expect};
 use crate::component::{SourceSettings, StepSettings, find};
 use crate::config::{Pipeline, Target, To};
 use crate::model::Text;
-use crate::pipeline::{DurablePlan, PipelinePlan, SourcePlan, StepPlan};
+use crate::pipeline::{DurablePlan, Expect, PipelinePlan, SourcePlan, StepPlan};
 use crate::queues::QueueSettings;
-use crate::settings::{Data, Node, Place, Reading, Rule, Table, way_out};
+use crate::settings::{Data, Entry, Node, Place, Reading, Rule, Table, Unread, way_out};
 
 pub(super) const SOURCE: Role<dyn SourceSettings> = Role {
     name: "source",
@@ -61,6 +61,14 @@ pub(super) fn read(
     let steps: Vec<Option<Component<dyn StepSettings, common::StepCommon>>> =
         pipeline.steps.iter().map(|step| component::read(&STEP, step, vars, reading, common::read_step)).collect();
     let to = read_targets(pipeline, sinks, reading);
+    let (expect, expect_records) = match &pipeline.expect {
+        None => (Expect::default(), None),
+        Some(Entry { key_place, node }) => {
+            let unread = Unread { name: "expect", place: key_place, node, beside: None, keys_beside: &[] };
+            let read = reading.read(unread, vars, expect::read);
+            (read.value.unwrap_or_default(), Some(read.records))
+        }
+    };
     sinks.are_neighbours(&to);
 
     // An id hangs on all components before it, so none can be given while one is unknown.
@@ -80,6 +88,7 @@ pub(super) fn read(
     description.pipelines.push(PipelineDescription {
         name: pipeline.name.clone(),
         vars: pipeline.vars_written.as_ref().map(Node::to_toml),
+        expect: expect_records,
         source: describe(source, &source_id),
         steps: steps.into_iter().zip(&step_ids).map(|(step, id)| describe(step, id)).collect(),
         to: to.clone(),
@@ -89,6 +98,7 @@ pub(super) fn read(
         name: pipeline.name.as_str().into(),
         part: None,
         uses_window: pipeline.steps.iter().any(|step| step.mentions(WINDOW)) || sinks.mention(&to, WINDOW),
+        expect,
         source: source_plan?,
         steps: step_plans?,
         sinks: to.iter().map(|name| name.as_str().into()).collect(),
@@ -153,7 +163,7 @@ fn read_targets(pipeline: &Pipeline, sinks: &mut Sinks, reading: &Reading) -> Ve
 fn log_table(place: &Place) -> Table {
     let node = Node { place: place.clone(), data: Data::Table(Table::default()) };
     let mut table = Table::default();
-    table.insert("log".to_owned(), crate::settings::Entry { key_place: place.clone(), node });
+    table.insert("log".to_owned(), Entry { key_place: place.clone(), node });
     table
 }
 

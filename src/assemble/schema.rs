@@ -6,9 +6,9 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::kinds::{KindDescription, SECTION, describe_kinds};
-use super::{pipeline, sink};
+use super::{expect, pipeline, sink};
 use crate::config::{NOUNS, PIPELINE_KEYS};
-use crate::settings::{ANY_KEY, Form, Inner, Presence, Record};
+use crate::settings::{ANY_KEY, Form, Inner, Presence, Record, describe};
 
 /// The names of sections.
 const NAME: &str = "^[A-Za-z0-9][A-Za-z0-9_-]*$";
@@ -91,6 +91,7 @@ fn pipeline_schema() -> Json {
                 let vars = json!({ "type": "object", "propertyNames": { "pattern": VARIABLE } });
                 described(vars, "Values that filters call `$NAME`.")
             }
+            "expect" => described(table(&describe(expect::read).records), expect::ABOUT),
             other => unreachable!("a pipeline has no `{other}`"),
         };
         ((*key).to_owned(), schema)

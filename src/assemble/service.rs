@@ -25,12 +25,14 @@ pub struct Service {
     pub allow: Allow,
     /// Where people and programs may look at it.
     pub admin: Option<AdminSettings>,
+    /// The sinks that are told of alerts.
+    pub alerts: Vec<String>,
     /// Of each setting that is given.
     pub fingerprints: BTreeMap<String, Fingerprint>,
 }
 
 /// Read by a reload too.
-const READ_ANEW: [&str; 1] = ["drain"];
+const READ_ANEW: [&str; 2] = ["drain", "alerts"];
 
 impl Service {
     /// The settings that are not as in `before`, of those that are read only when a process starts.
@@ -60,6 +62,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         threads: read_threads(section),
         allow: read_allow(section),
         admin: admin::read(section),
+        alerts: section.or("alerts", Vec::new(), "the sinks that are told when an `expect` of a pipeline is not met"),
         fingerprints: BTreeMap::new(),
     };
     // Read once before all else, since `${secret:NAME}` needs it.

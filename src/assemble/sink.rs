@@ -11,7 +11,7 @@ use crate::expr::Vars;
 use crate::model::Fingerprint;
 use crate::pipeline::SinkPlan;
 use crate::queues::QueueSettings;
-use crate::settings::{Node, Reading, Unread};
+use crate::settings::{Data, Node, Reading, Rule, Unread, way_out};
 
 /// What a queue is called among the kinds of sinks.
 pub const QUEUE: &str = "queue";
@@ -93,6 +93,26 @@ impl Sinks {
                 true
             }
             None => false,
+        }
+    }
+
+    /// Marks the sinks that are told of alerts as used; one that is not there is reported. A queue is none of them:
+    /// nobody would know to read it.
+    pub(super) fn use_for_alerts(&mut self, names: &[String], config: &Config, reading: &Reading) {
+        for (number, name) in names.iter().enumerate() {
+            let node = config.service.get("alerts").map(|node| match &node.data {
+                Data::List(nodes) => nodes.get(number).unwrap_or(node),
+                _ => node,
+            });
+            let place = node.map(|node| node.place.clone());
+            if names[..number].contains(name) {
+                let message = format!("`{name}` is named twice");
+                reading.mistakes.report(Rule::NamedTwice, place, message, "name it once");
+            } else if !self.use_named(name) {
+                let way_out = way_out(name, self.names());
+                let message = reading.fill.mask(&format!("there is no sink `{name}`"));
+                reading.mistakes.report(Rule::UnknownSink, place, message, reading.fill.mask(&way_out));
+            }
         }
     }
 

@@ -120,6 +120,9 @@ fn write_pipeline(
     if let Some(vars) = &pipeline.vars {
         writeln!(out, "vars = {vars}")?;
     }
+    if let Some(expect) = &pipeline.expect {
+        write_setting(out, "expect", &expanded(expect))?;
+    }
     let promise = match plan.source.durable {
         Some(_) => "promise: every item is delivered at least once, also over a crash, from when it is on disk",
         None => promise(plan.source.settings.promise()),

@@ -9,7 +9,7 @@ pub use files::is_test;
 pub use nouns::{NOUNS, PIPELINE_KEYS, is_name};
 
 use crate::expr::Vars;
-use crate::settings::{Data, Fill, Node, Place, Reading, Table, parse};
+use crate::settings::{Data, Entry, Fill, Node, Place, Reading, Table, parse};
 
 /// What the files of a config say, merged. Tables of components stay as they are written: `assemble` reads them.
 #[derive(Default)]
@@ -45,6 +45,8 @@ pub struct Pipeline {
     pub vars: Vars,
     /// The variables as they are written.
     pub vars_written: Option<Node>,
+    /// What is expected of it, as it is written.
+    pub expect: Option<Entry>,
 }
 
 impl Pipeline {

@@ -13,7 +13,7 @@ use crate::settings::{Data, Entry, Mistakes, Node, Place, Reading, Rule, Section
 pub const NOUNS: [&str; 5] = ["pipeline", "sink", "http", "queue", "service"];
 
 /// What a pipeline is made of.
-pub const PIPELINE_KEYS: [&str; 4] = ["from", "steps", "to", "vars"];
+pub const PIPELINE_KEYS: [&str; 5] = ["from", "steps", "to", "vars", "expect"];
 
 /// Merges the documents and takes out the nouns.
 pub(super) fn read(documents: &[Table], reading: &mut Reading) -> Config {
@@ -146,6 +146,7 @@ fn read_pipeline(section: &Named, reading: &Reading) -> Option<Pipeline> {
         to,
         vars: table.entry("vars").map(|entry| read_vars(entry, reading)).unwrap_or_default(),
         vars_written: table.get("vars").cloned(),
+        expect: table.entry("expect").cloned(),
     })
 }
 

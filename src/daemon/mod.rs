@@ -9,8 +9,8 @@ mod service_manager;
 mod state_folder;
 
 pub use api::{
-    ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, ReloadReport, SinkShown, Status,
-    TimesShown,
+    AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
+    QueueShown, ReloadReport, SinkShown, Status, TimesShown,
 };
 pub use control::ControlClient;
 pub use life::{Ending, Order, run};

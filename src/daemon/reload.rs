@@ -93,6 +93,7 @@ impl Reloader {
             sinks: assembled.sinks,
             clients,
             drain: assembled.service.drain,
+            alerts: assembled.service.alerts.iter().map(|sink| sink.as_str().into()).collect(),
             // As they were until the next start.
             memory: service.memory,
             dead_letters: service.dead_letters,

@@ -106,9 +106,7 @@ impl Clients {
 
     /// What keeps clients from working that only a person can change, one sentence each, in order of their names.
     pub fn conditions(&self) -> Vec<String> {
-        let mut conditions: Vec<String> = self.0.named.values().filter_map(|client| client.condition()).collect();
-        conditions.sort_unstable();
-        conditions
+        self.states().into_iter().filter_map(|(_, condition)| condition).collect()
     }
 
     /// The hosts that take nothing at the moment, by client.
@@ -136,6 +134,14 @@ impl Clients {
         };
         let named = settings.into_iter().map(open).collect::<Result<_, Fault>>()?;
         Ok(Self(Arc::new(All { default: default.clone(), named, allow: allow.clone(), store: store.clone() })))
+    }
+
+    /// The named clients in order of their names, each with its condition as [`Self::conditions`] has it.
+    pub fn states(&self) -> Vec<(String, Option<String>)> {
+        let named = self.0.named.iter().map(|(name, client)| (name.clone(), client.condition()));
+        let mut states: Vec<_> = named.collect();
+        states.sort_unstable();
+        states
     }
 
     /// What one component sends its requests through. `url` is the template of their URL, whose host counts as

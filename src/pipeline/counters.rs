@@ -2,12 +2,12 @@
 //! counters.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::walk::ITEMS_OF;
 use crate::component::Reason;
-use crate::model::Text;
+use crate::model::{Text, Value};
 use crate::runtime::Clock;
 use crate::telemetry::{Distribution, Histogram};
 
@@ -21,6 +21,12 @@ pub(super) struct Counters {
     abandoned: AtomicU64,
     /// Items that no sink wanted.
     unwanted: AtomicU64,
+    /// Items that came through all steps, and those of them that lacked a field.
+    through: AtomicU64,
+    lacking: AtomicU64,
+    /// The fields that they are expected to have, and the place of the one that was lacking last.
+    fields: Vec<Text>,
+    lacks: AtomicUsize,
     started: Instant,
     /// When the newest item came through all steps: milliseconds since the start, and one; nothing is 0.
     newest: AtomicU64,
@@ -84,6 +90,7 @@ impl Counters {
         source: Text,
         steps: impl IntoIterator<Item = (Text, bool)>,
         sinks: impl IntoIterator<Item = Text>,
+        fields: &[Text],
         clock: &Clock,
     ) -> Self {
         let of = |id, is_network| Arc::new(ComponentCounters::new(id, is_network));
@@ -94,6 +101,10 @@ impl Counters {
             settled: AtomicU64::new(0),
             abandoned: AtomicU64::new(0),
             unwanted: AtomicU64::new(0),
+            through: AtomicU64::new(0),
+            lacking: AtomicU64::new(0),
+            fields: fields.to_vec(),
+            lacks: AtomicUsize::new(0),
             started: clock.instant(),
             newest: AtomicU64::new(0),
         }
@@ -124,9 +135,28 @@ impl Counters {
     }
 
     /// A new item has come through all steps.
-    pub(super) fn came_through(&self, clock: &Clock) {
+    pub(super) fn came_through(&self, item: &Value, clock: &Clock) {
+        add(&self.through, 1);
+        let is_lacking = |field: &Text| matches!(item.get(field), None | Some(Value::Null));
+        if let Some(place) = self.fields.iter().position(is_lacking) {
+            self.lacks.store(place, Ordering::Relaxed);
+            add(&self.lacking, 1);
+        }
         let millis = clock.instant().saturating_duration_since(self.started).as_millis();
         self.newest.store(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+    }
+
+    pub(super) fn through(&self) -> u64 {
+        read(&self.through)
+    }
+
+    pub(super) fn lacking(&self) -> u64 {
+        read(&self.lacking)
+    }
+
+    /// The field that an item was lacking last.
+    pub(super) fn lacks(&self) -> Option<&Text> {
+        self.fields.get(self.lacks.load(Ordering::Relaxed))
     }
 
     /// How long ago the newest item came through all steps; nothing if none has.

@@ -3,6 +3,7 @@
 //! Such a pipeline is run as two: one that only brings items from the source into the queue, whose commit settles
 //! them for the source, and one that takes them from there.
 
+use super::expect::Expect;
 use super::plan::{DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use crate::component::Retry;
 
@@ -41,6 +42,7 @@ fn split_pipeline(pipeline: PipelinePlan, durable: DurablePlan) -> (SinkPlan, Pi
         name: pipeline.name.clone(),
         part: Some(INTAKE),
         uses_window: pipeline.uses_window,
+        expect: Expect::default(),
         source: SourcePlan { durable: None, ..pipeline.source.clone() },
         steps: Vec::new(),
         sinks: vec![queue],

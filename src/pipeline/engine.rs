@@ -9,6 +9,7 @@ use async_channel::{Receiver, WeakSender};
 
 use super::budget::Budget;
 use super::durable::{INTAKE, split};
+use super::expect::{Alert, Alerts, TELLING};
 use super::life::Life;
 use super::opening::{OpenedPipeline, OpenedSink, Opening, SinkDoor, pipelines_of};
 use super::part::{Busy, End, PipelinePart, SinkPart};
@@ -47,6 +48,7 @@ pub(super) struct Shared {
     pub(super) listeners: Listeners,
     pub(super) sources: Arc<OpenSources>,
     pub(super) recent: Arc<RecentFaults>,
+    pub(super) alerts: Arc<Alerts>,
     pub(super) retries: Arc<RetryBudgets>,
     /// In a single run: what goes on.
     pub(super) quiescence: Option<Arc<Quiescence>>,
@@ -92,6 +94,7 @@ impl Engine {
             listeners: Listeners::new(options.clock.clone()),
             sources: Arc::default(),
             recent: Arc::default(),
+            alerts: Arc::default(),
             retries: Arc::new(RetryBudgets::new(options.clock.clone())),
             quiescence: options.once.then(Arc::default),
         };
@@ -99,7 +102,7 @@ impl Engine {
         let sinks = plan.sinks.iter().map(|sink| Ok((sink, opening.sink(sink)?))).collect::<Result<Vec<_>, Fault>>()?;
         let doors: HashMap<Text, SinkDoor> =
             sinks.iter().map(|(plan, sink)| (plan.name.clone(), sink.door.clone())).collect();
-        let plans = pipelines_of(plan);
+        let plans = pipelines_of(plan, &shared);
         let budgets = shared.budget.for_pipelines(plans.len());
         let open = |(plan, budget)| Ok((plan, opening.pipeline(plan, &doors, budget)?));
         let pipelines = plans.iter().zip(budgets).map(open).collect::<Result<Vec<_>, Fault>>()?;
@@ -154,7 +157,9 @@ impl Engine {
     pub async fn change(&self, plan: &Plan) -> Changed {
         let Some(busy) = self.busy.upgrade() else { return Changed::default() };
         let plan = &split(plan);
-        let plans = pipelines_of(plan);
+        let plans = pipelines_of(plan, &self.shared);
+        // What looks at the others must not find itself alone while they change.
+        let _open = self.shared.sources.open();
         let leaving = self.leaving(plan, &plans);
         leaving.pipelines.iter().for_each(|(_, life, _)| life.stop());
         let clock = &self.shared.options.clock;
@@ -164,6 +169,7 @@ impl Engine {
             leaving.ended().await;
         }
         let gone = self.parts().remove(&leaving);
+        self.shared.alerts.keep(|pipeline| plans.iter().any(|plan| plan.name == *pipeline));
         let started = self.open_missing(plan, &plans, &busy);
         Changed::told(started, &gone, &plans)
     }
@@ -235,7 +241,9 @@ impl Engine {
 
     pub fn status(&self) -> Vec<PipelineStatus> {
         let Shared { store, options, .. } = &self.shared;
-        self.parts().pipelines.iter().map(|part| part.handle.status(store, &options.clock)).collect()
+        let parts = self.parts();
+        let shown = parts.pipelines.iter().filter(|part| part.handle.part != Some(TELLING));
+        shown.map(|part| part.handle.status(store, &options.clock)).collect()
     }
 
     pub fn sinks(&self) -> Vec<SinkStatus> {
@@ -249,6 +257,11 @@ impl Engine {
     /// The newest faults first.
     pub fn recent_faults(&self) -> Vec<RecentFault> {
         self.shared.recent.list()
+    }
+
+    /// What is expected of a pipeline and is not so, the oldest first.
+    pub fn alerts(&self) -> Vec<Alert> {
+        self.shared.alerts.open()
     }
 
     /// Whether it runs dry, or is at its end.

@@ -13,6 +13,7 @@ mod counters;
 mod deliver;
 mod durable;
 mod engine;
+mod expect;
 mod flights;
 mod hosts;
 mod life;
@@ -35,6 +36,7 @@ mod walk;
 
 pub use counters::{ComponentCounts, Counts};
 pub use engine::{Changed, Engine, Options};
+pub use expect::{Alert, Expect};
 pub use plan::{BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use recent::{Consequence, RecentFault};
 pub use sink_state::SinkHealth;

@@ -12,6 +12,7 @@ use super::buffer::Buffer;
 use super::counters::Counters;
 use super::deliver::{Delivery, Feeder, RunningSink, SinkInput};
 use super::engine::Shared;
+use super::expect::{Expect, telling};
 use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::running::{Running, RunningStep, StepWork};
 use super::settle::{Ahead, Ledger};
@@ -64,10 +65,12 @@ struct Steps {
     limits: usize,
 }
 
-/// All pipelines of a plan: those it names, and those that empty the buffers of its sinks.
-pub(super) fn pipelines_of(plan: &Plan) -> Vec<PipelinePlan> {
+/// All pipelines of a plan: those it names, those that empty the buffers of its sinks, and the one that tells of alerts.
+pub(super) fn pipelines_of(plan: &Plan, shared: &Shared) -> Vec<PipelinePlan> {
     let buffers = plan.sinks.iter().filter_map(|sink| Some(emptying(sink, sink.buffer.as_ref()?)));
-    plan.pipelines.iter().cloned().chain(buffers).collect()
+    // A single run is over before anything could be late.
+    let telling = if shared.options.once { None } else { telling(plan, &shared.alerts, &shared.sources) };
+    plan.pipelines.iter().cloned().chain(buffers).chain(telling).collect()
 }
 
 /// What a pipeline is that empties a buffer.
@@ -81,6 +84,7 @@ fn emptying(sink: &SinkPlan, buffer: &BufferPlan) -> PipelinePlan {
         name: queue.clone(),
         part: Some(EMPTYING),
         uses_window: true,
+        expect: Expect::default(),
         source,
         steps: Vec::new(),
         sinks: vec![sink.name.clone()],
@@ -93,6 +97,7 @@ pub(super) fn counters(plan: &PipelinePlan, clock: &Clock) -> Arc<Counters> {
         plan.source.id.clone(),
         plan.steps.iter().map(|step| (step.id.clone(), step.settings.is_network())),
         plan.sinks.iter().map(|sink| format!("sink.{sink}").into()),
+        &plan.expect.fields,
         clock,
     ))
 }
@@ -211,6 +216,9 @@ impl Opening<'_> {
             clock: clock.clone(),
             life,
         });
+        if plan.part.is_none() {
+            self.shared.alerts.watch(&plan.expect, &running);
+        }
         let handle = PipelineHandle::new(plan, counters, running.life.clone(), Arc::downgrade(&running));
         Ok(OpenedPipeline { handle, running, ends, settings: plan.source.settings.clone(), source, context, limits })
     }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::expect::Expect;
 use crate::component::{BatchLimits, Clients, Full, Retry, SinkSettings, SourceSettings, StepSettings};
 use crate::expr::Filter;
 use crate::model::{Fingerprint, Size, Text};
@@ -19,6 +20,8 @@ pub struct Plan {
     /// How long a stop lets the channels run dry.
     pub drain: Duration,
     pub dead_letters: DeadLimits,
+    /// Names of the sinks that are told of alerts.
+    pub alerts: Vec<Text>,
 }
 
 /// A pipeline with so many dead letters, or so large ones, pauses until there are fewer.
@@ -40,6 +43,7 @@ pub struct PipelinePlan {
     /// Whether something in it asks for an item's window. Where nothing does, one tick is like the other, and those
     /// that are given up share a dead letter.
     pub uses_window: bool,
+    pub expect: Expect,
     pub source: SourcePlan,
     pub steps: Vec<StepPlan>,
     /// Names of sinks; none means that the items are discarded.

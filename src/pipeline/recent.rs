@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use jiff::Timestamp;
 
-use crate::model::{Fault, Text};
+use crate::model::{Fault, Text, secret};
 
 /// How many are kept.
 const KEPT: usize = 100;
@@ -74,7 +74,7 @@ impl RecentFaults {
             component: component.into(),
             kind,
             consequence,
-            message: fault.message.clone(),
+            message: secret::mask(&fault.message).into_owned(),
             first,
             last: now,
             count,

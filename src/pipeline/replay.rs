@@ -106,6 +106,16 @@ impl OpenSources {
         OpenSource(self.clone())
     }
 
+    /// Whether only one is left: that of whoever asks.
+    pub(super) fn is_last(&self) -> bool {
+        self.count.load(Ordering::Acquire) == 1
+    }
+
+    /// Wakes when one has come to its end.
+    pub(super) fn changed(&self) -> EventListener {
+        self.changed.listen()
+    }
+
     fn is_none_left(&self) -> bool {
         self.count.load(Ordering::Acquire) == 0
     }

@@ -151,7 +151,7 @@ impl Running {
     /// The item reaches every sink that wants it.
     pub(super) async fn hand_to_sinks(&self, mut parcel: Parcel) {
         if parcel.item.origin.replayed.is_none() {
-            self.counters.came_through(&self.clock);
+            self.counters.came_through(&parcel.item.value, &self.clock);
         }
         let mut wanted = Vec::new();
         for sink in &self.sinks {

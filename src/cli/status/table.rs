@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::output::Table;
-use crate::daemon::{PipelineShown, SinkShown, Status};
+use crate::daemon::{AlertShown, PipelineShown, SinkShown, Status};
 use crate::model::{Size, show_duration};
 
 /// How many of the newest faults are shown.
@@ -40,6 +40,13 @@ fn write(out: &mut Vec<u8>, status: &Status, before: Option<&Status>) -> io::Res
     }
     if status.damaged_rows > 0 {
         writeln!(out, "{} damaged rows of the store were passed over", status.damaged_rows)?;
+    }
+    for AlertShown { pipeline, message, since, .. } in &status.alerts {
+        let since = seconds_between(since, now).map_or_else(|| "?".to_owned(), age);
+        writeln!(out, "alert: {pipeline}: {message} (for {since})")?;
+    }
+    for condition in status.clients.iter().filter_map(|client| client.condition.as_ref()) {
+        writeln!(out, "{condition}")?;
     }
     writeln!(out)?;
     write_pipelines(out, status, before)?;

@@ -1,7 +1,10 @@
 //! The metrics, read off the same counters as the status. Labels hold only names out of the config and words of ours,
 //! so their number is bounded.
 
+use std::collections::BTreeMap;
+
 use super::Api;
+use super::status::condition_name;
 use crate::pipeline::{ComponentStatus, PipelineState, PipelineStatus, Role, SinkHealth, SinkStatus};
 use crate::telemetry::{Exposition, Format, ProcessUse};
 
@@ -12,12 +15,35 @@ impl Api {
         write_components(&mut exposition, &pipelines);
         write_pipelines(&mut exposition, &pipelines);
         write_sinks(&mut exposition, &self.engine.sinks());
+        self.write_alerts(&mut exposition, &pipelines);
         self.write_store(&mut exposition);
         let memory = self.engine.memory();
         exposition.gauge("gatherd_memory_limit_bytes", "The budget for items in memory.").sample(&[], memory.limit);
         exposition.gauge("gatherd_memory_used_bytes", "What items in memory take of it.").sample(&[], memory.used);
         self.write_process(&mut exposition);
         exposition.finish()
+    }
+
+    fn write_alerts(&self, exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
+        let open = self.engine.alerts();
+        let mut alerts = exposition.gauge("gatherd_pipeline_alerts", "How many expectations are not met.");
+        for pipeline in pipelines.iter().filter(|pipeline| pipeline.part.is_none()) {
+            let count = open.iter().filter(|alert| alert.pipeline == pipeline.pipeline).count();
+            alerts.sample(&[("pipeline", &pipeline.name)], count);
+        }
+        let mut hosts: BTreeMap<(Option<String>, &str), u64> = BTreeMap::new();
+        for condition in self.reloader.clients().host_conditions() {
+            *hosts.entry((condition.client, condition_name(&condition.state))).or_default() += 1;
+        }
+        // Hosts come from data, so they are counted, not named.
+        let mut held = exposition.gauge("gatherd_client_hosts_held", "Hosts that take nothing at the moment.");
+        for ((client, state), count) in &hosts {
+            held.sample(&[("client", client.as_deref().unwrap_or("")), ("state", state)], count);
+        }
+        let mut clients = exposition.gauge("gatherd_client_up", "Whether a client can sign in, as far as is known.");
+        for (name, condition) in self.reloader.clients().states() {
+            clients.sample(&[("client", &name)], u8::from(condition.is_none()));
+        }
     }
 
     fn write_store(&self, exposition: &mut Exposition) {

@@ -47,7 +47,8 @@ use crate::telemetry::Format;
 
 pub use reload::ReloadReport;
 pub use status::{
-    ComponentShown, FaultShown, MemoryShown, PipelineShown, ProcessShown, QueueShown, SinkShown, Status, TimesShown,
+    AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
+    QueueShown, SinkShown, Status, TimesShown,
 };
 
 /// How long a task may wait for its turn before the executor counts as stuck.

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::Api;
-use crate::pipeline::{ComponentStatus, PipelineStatus, RecentFault, SinkHealth, SinkStatus};
+use crate::http::{Condition, HostState as State};
+use crate::model::secret;
+use crate::pipeline::{Alert, ComponentStatus, PipelineStatus, RecentFault, SinkHealth, SinkStatus};
 use crate::telemetry::{Distribution, ProcessUse};
 
 /// A daemon and everything that it runs. Times are RFC 3339, counts are since its start.
@@ -26,6 +28,12 @@ pub struct Status {
     pub pipelines: Vec<PipelineShown>,
     pub sinks: Vec<SinkShown>,
     pub queues: Vec<QueueShown>,
+    /// Expectations that are not met, the oldest first.
+    pub alerts: Vec<AlertShown>,
+    /// The named clients.
+    pub clients: Vec<ClientShown>,
+    /// The hosts that take nothing at the moment.
+    pub hosts: Vec<HostShown>,
     /// The newest first.
     pub faults: Vec<FaultShown>,
 }
@@ -144,6 +152,38 @@ pub struct FaultShown {
     pub count: u64,
 }
 
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct AlertShown {
+    pub pipeline: String,
+    /// The key of `expect`.
+    pub expects: String,
+    pub message: String,
+    pub since: String,
+}
+
+/// An `[http.NAME]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ClientShown {
+    pub name: String,
+    /// What keeps it from working that only a person can change.
+    pub condition: Option<String>,
+}
+
+/// A host that takes nothing at the moment.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct HostShown {
+    /// The `[http.NAME]`; nothing for the default client.
+    pub client: Option<String>,
+    pub host: String,
+    pub port: u16,
+    /// `down` (the breaker is open), `asked` for a pause, or `paused` by a rule of `on`.
+    pub state: String,
+    /// How long it will take nothing.
+    pub wait_seconds: f64,
+    /// Of its last failure, if it is down.
+    pub cause: Option<String>,
+}
+
 impl Api {
     pub(super) fn status(&self) -> Status {
         let memory = self.engine.memory();
@@ -157,7 +197,7 @@ impl Api {
             started: self.started.to_string(),
             now: self.clock.timestamp().to_string(),
             state: if self.engine.is_stopping() { "stopping" } else { "running" }.to_owned(),
-            fault: self.engine.fault().map(|fault| fault.to_string()),
+            fault: self.engine.fault().map(|fault| masked(&fault.message)),
             waits_for_space: self.store.is_waiting_for_space(),
             damaged_rows: self.store.damaged_rows(),
             memory: MemoryShown { limit_bytes: memory.limit, used_bytes: memory.used },
@@ -173,6 +213,15 @@ impl Api {
                     oldest: oldest.map(|oldest| oldest.to_string()),
                 })
                 .collect(),
+            alerts: self.engine.alerts().into_iter().map(AlertShown::from).collect(),
+            clients: self
+                .reloader
+                .clients()
+                .states()
+                .into_iter()
+                .map(|(name, condition)| ClientShown { name, condition: condition.as_deref().map(masked) })
+                .collect(),
+            hosts: self.reloader.clients().host_conditions().into_iter().map(HostShown::from).collect(),
             faults: self.engine.recent_faults().into_iter().map(FaultShown::from).collect(),
         }
     }
@@ -184,7 +233,7 @@ impl From<PipelineStatus> for PipelineShown {
             name: status.name.to_string(),
             part: status.part.map(str::to_owned),
             state: status.state.name().to_owned(),
-            fault: status.fault.map(|fault| fault.to_string()),
+            fault: status.fault.map(|fault| masked(&fault.message)),
             produced: status.counts.produced,
             settled: status.counts.settled,
             delivered: status.counts.delivered,
@@ -261,6 +310,37 @@ impl From<RecentFault> for FaultShown {
             count: fault.count,
         }
     }
+}
+
+impl From<Condition> for HostShown {
+    fn from(condition: Condition) -> Self {
+        let state = condition_name(&condition.state).to_owned();
+        let cause = match condition.state {
+            State::Down { cause, .. } => Some(masked(&cause)),
+            State::Asked | State::Paused => None,
+        };
+        let Condition { client, host, port, wait, .. } = condition;
+        Self { client, host, port, state, wait_seconds: wait.as_secs_f64(), cause }
+    }
+}
+
+pub(super) fn condition_name(state: &State) -> &'static str {
+    match state {
+        State::Down { .. } => "down",
+        State::Asked => "asked",
+        State::Paused => "paused",
+    }
+}
+
+impl From<Alert> for AlertShown {
+    fn from(alert: Alert) -> Self {
+        let Alert { pipeline, expects, message, since } = alert;
+        Self { pipeline: pipeline.to_string(), expects: expects.to_owned(), message, since: since.to_string() }
+    }
+}
+
+fn masked(text: &str) -> String {
+    secret::mask(text).into_owned()
 }
 
 fn by_name(counts: impl IntoIterator<Item = (&'static str, u64)>) -> BTreeMap<String, u64> {
