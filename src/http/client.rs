@@ -9,8 +9,9 @@ use hyper_util::client::legacy;
 use url::Url;
 
 use super::admission::{Admission, Condition};
-use super::auth::{Credentials, Sign};
+use super::auth::{AuthSettings, Credentials, Sign};
 use super::connector::{Connector, Reach};
+use super::cookies::{Cookies, KeepCookies};
 use super::decode::Decode;
 use super::endpoint::Endpoint;
 use super::io::{Executor, Timer};
@@ -177,6 +178,7 @@ pub(super) struct Client {
     pub wire: Wire,
     pub admission: Arc<Admission>,
     credentials: Option<Arc<Credentials>>,
+    pub cookies: Option<Arc<Cookies>>,
     pub store: Arc<OnceLock<Store>>,
     resolver: Arc<Resolver>,
     tls: Arc<Tls>,
@@ -207,11 +209,30 @@ impl Client {
         if let Some(credentials) = &credentials {
             surf = surf.with(Sign(credentials.clone()));
         }
+        let keeps_cookies = settings.cookies || settings.auth.as_ref().is_some_and(AuthSettings::uses_cookies);
+        let cookies = keeps_cookies.then(Arc::<Cookies>::default);
+        if let Some(cookies) = &cookies {
+            surf = surf.with(KeepCookies(cookies.clone()));
+        }
         let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
         let pools = Mutex::default();
-        Ok(Self { name, settings, user_agent, surf, wire, admission, credentials, store, resolver, tls, clock, pools })
+        Ok(Self {
+            name,
+            settings,
+            user_agent,
+            surf,
+            wire,
+            admission,
+            credentials,
+            cookies,
+            store,
+            resolver,
+            tls,
+            clock,
+            pools,
+        })
     }
 
     /// What requests to this URL are signed with.

@@ -11,6 +11,7 @@ mod client;
 mod connections;
 mod connector;
 mod content;
+mod cookies;
 mod decode;
 mod endpoint;
 mod failure;

@@ -50,6 +50,7 @@ pub struct ClientSettings {
     pub(super) base: Option<Url>,
     pub(super) headers: Vec<(HeaderName, HeaderValue)>,
     pub(super) auth: Option<AuthSettings>,
+    pub(super) cookies: bool,
     pub(super) courtesy: Courtesy,
     pub(super) limits: Limits,
     pub(super) tls: TlsFiles,
@@ -66,6 +67,7 @@ impl Default for ClientSettings {
             base: None,
             headers: Vec::new(),
             auth: None,
+            cookies: false,
             courtesy: Courtesy::DEFAULT,
             limits: Limits::DEFAULT,
             tls: TlsFiles::default(),
@@ -93,6 +95,7 @@ impl ClientSettings {
                 "add `base = \"https://…\"` with the host that they are for",
             );
         }
+        let cookies = section.or("cookies", false, "whether cookies that servers set are kept and sent back to them");
         let courtesy = read_courtesy(section);
         let time = section.group("timeouts", "time limits of each request", |section| {
             let default = Limits::DEFAULT;
@@ -121,6 +124,7 @@ impl ClientSettings {
             base,
             headers,
             auth,
+            cookies,
             courtesy,
             limits: Limits { connect, first_byte, whole, max_body, redirects },
             tls,

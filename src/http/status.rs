@@ -10,7 +10,7 @@ use surf::http::Method;
 use url::Url;
 
 use super::failure::{attempt, shown};
-use crate::model::Value;
+use crate::model::{Value, secret};
 use crate::runtime::Clock;
 
 /// The longest time that a server is believed when it asks for a pause.
@@ -45,6 +45,8 @@ fn beginning(value: &Value) -> String {
         Value::Text(text) => text.chars().take(4 * LONGEST).collect(),
         other => other.to_string(),
     };
+    // Before it is cut: nobody would know half a secret.
+    let text = secret::mask(&text);
     let mut line = text.split_whitespace().collect::<Vec<_>>().join(" ");
     line.retain(|letter| !letter.is_control());
     match line.char_indices().nth(LONGEST) {

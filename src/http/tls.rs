@@ -189,7 +189,7 @@ fn read_certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, Fault>
 
 /// The one provider of cryptography, which other libraries find as the default too: two different ones would make
 /// rustls panic.
-fn crypto_provider() -> Arc<CryptoProvider> {
+pub(super) fn crypto_provider() -> Arc<CryptoProvider> {
     if let Some(provider) = CryptoProvider::get_default() {
         return provider.clone();
     }

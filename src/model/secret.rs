@@ -5,7 +5,7 @@
 //! a URL, in JSON and in base64, there also within a longer text such as `user:password`.
 
 use std::borrow::Cow;
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -22,8 +22,10 @@ pub const MASK: &str = "***";
 /// message and tell by its gaps what they are.
 const SHORTEST: usize = 6;
 
-/// How many secrets that come and go are remembered, such as access tokens; the oldest are forgotten.
-const PASSING: usize = 256;
+/// How many secrets that follow one another are remembered, such as the access tokens of a client, and of how many such
+/// rows; the oldest are forgotten.
+const PASSING: usize = 8;
+const ROWS: usize = 1024;
 
 static REGISTRY: Registry = Registry { any: AtomicBool::new(false), known: RwLock::new(Known::NONE) };
 
@@ -35,13 +37,13 @@ struct Registry {
 
 struct Known {
     lasting: BTreeSet<String>,
-    passing: VecDeque<String>,
+    passing: BTreeMap<String, VecDeque<String>>,
     /// Finds all of them; made when it is needed.
     finder: Option<Arc<AhoCorasick>>,
 }
 
 impl Known {
-    const NONE: Self = Self { lasting: BTreeSet::new(), passing: VecDeque::new(), finder: None };
+    const NONE: Self = Self { lasting: BTreeSet::new(), passing: BTreeMap::new(), finder: None };
 }
 
 /// Registers a secret that stands in the config.
@@ -54,16 +56,21 @@ pub fn keep(secret: &str) {
     });
 }
 
-/// Registers a secret that was come by at run time, and will be replaced by another.
-pub fn keep_passing(secret: &str) {
-    if secret.len() < SHORTEST || REGISTRY.read(|known| known.passing.iter().any(|other| other == secret)) {
+/// Registers a secret that was come by at run time, and will be replaced by another in the same `row`.
+pub fn keep_passing(row: &str, secret: &str) {
+    let is_known = |known: &Known| known.passing.get(row).is_some_and(|row| row.iter().any(|other| other == secret));
+    if secret.len() < SHORTEST || REGISTRY.read(is_known) {
         return;
     }
     REGISTRY.write(|known| {
-        if known.passing.len() >= PASSING {
-            known.passing.pop_front();
+        if known.passing.len() >= ROWS && !known.passing.contains_key(row) {
+            known.passing.pop_first();
         }
-        known.passing.push_back(secret.to_owned());
+        let row = known.passing.entry(row.to_owned()).or_default();
+        if row.len() >= PASSING {
+            row.pop_front();
+        }
+        row.push_back(secret.to_owned());
     });
 }
 
@@ -102,7 +109,7 @@ impl Registry {
         made.or_else(|| {
             let mut known = self.known.write().unwrap_or_else(PoisonError::into_inner);
             if known.finder.is_none() {
-                known.finder = finder(known.lasting.iter().chain(&known.passing)).map(Arc::new);
+                known.finder = finder(known.lasting.iter().chain(known.passing.values().flatten())).map(Arc::new);
             }
             known.finder.clone()
         })
@@ -274,7 +281,7 @@ mod tests {
     #[test]
     fn what_is_registered_is_masked_and_what_is_too_short_is_not() {
         keep("canary-of-the-registry");
-        keep_passing("passing-canary-1");
+        keep_passing("canaries", "passing-canary-1");
         keep("tiny");
         assert_eq!(mask("a canary-of-the-registry, passing-canary-1, tiny"), "a ***, ***, tiny");
     }

@@ -30,6 +30,9 @@ const REFUSALS_TO_OPEN: usize = 20;
 /// How long a refused item is held back, to see whether others are accepted.
 const HOLD: Duration = Duration::from_secs(5);
 
+/// A sink whose client signs in anew for no longer than this does not fail.
+const SHORT: Duration = Duration::from_millis(100);
+
 /// A write that takes longer than this, while items already wait in the sink's buffer, no longer holds up their
 /// sources: what it was to write goes into the buffer too, and is written from there.
 const LAG: Duration = Duration::from_secs(5);
@@ -379,7 +382,9 @@ impl Worker<'_> {
         let now = clock.instant();
         match fault.verdict {
             // Others have found out that nothing gets through.
-            Verdict::NotBefore(when) if matches!(fault.kind, FaultKind::Auth | FaultKind::Down) => {
+            Verdict::NotBefore(when)
+                if fault.kind == FaultKind::Down || (fault.kind == FaultKind::Auth && when > now + SHORT) =>
+            {
                 if self.has_failed_too_long(fault, now) {
                     return Decision::Abandon;
                 }

@@ -409,7 +409,8 @@ impl Setting for Identity {
     }
 }
 
-/// Any value in which texts may be secret: what is written into it as it stands is never shown.
+/// Any value in which texts may be secret: those that are called so, such as `password`, are never shown, and masked
+/// with all that is filled in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SecretValue(pub Value);
 
@@ -423,9 +424,8 @@ impl Setting for SecretValue {
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {
-        let value = Value::read(given)?;
-        keep_texts(&value);
-        Ok(SecretValue(value))
+        keep_texts(given, false)?;
+        Value::read(given).map(SecretValue)
     }
 
     fn show(&self) -> String {
@@ -433,16 +433,7 @@ impl Setting for SecretValue {
     }
 
     fn show_given(node: &Node) -> String {
-        match &node.data {
-            Data::Text(_) => Secret::show_given(node),
-            Data::List(nodes) => format!("[{}]", nodes.iter().map(Self::show_given).collect::<Vec<_>>().join(", ")),
-            Data::Table(table) => {
-                let shown =
-                    |(key, entry): (&str, &Entry)| format!("{} = {}", key_to_toml(key), Self::show_given(&entry.node));
-                format!("{{ {} }}", table.iter().map(shown).collect::<Vec<_>>().join(", "))
-            }
-            _ => node.to_toml(),
-        }
+        show_without_credentials(node, false)
     }
 
     fn placeholder() -> Self {
@@ -450,12 +441,41 @@ impl Setting for SecretValue {
     }
 }
 
-fn keep_texts(value: &Value) {
-    match value {
-        Value::Text(text) => secret::keep(text),
-        Value::Array(values) => values.iter().for_each(keep_texts),
-        Value::Object(object) => object.iter().for_each(|(_, value)| keep_texts(value)),
+/// Whether what stands under this key is a credential by its name.
+pub(super) fn is_credential(key: &str) -> bool {
+    let key = key.to_ascii_lowercase();
+    ["authorization", "cookie", "token", "secret", "pass", "key"].iter().any(|word| key.contains(word))
+}
+
+/// Registers the texts of a value that are secret, or filled in.
+fn keep_texts(given: &Given<'_>, is_secret: bool) -> Result<(), Wrong> {
+    let inner = |node, is_secret| keep_texts(&Given { node, ..*given }, is_secret);
+    match &given.node.data {
+        Data::Text(_) if is_secret || given.has_names() => secret::keep(&given.text()?),
+        Data::List(nodes) => nodes.iter().try_for_each(|node| inner(node, is_secret))?,
+        Data::Table(table) => {
+            table.iter().try_for_each(|(key, entry)| inner(&entry.node, is_secret || is_credential(key)))?;
+        }
         _ => {}
+    }
+    Ok(())
+}
+
+fn show_without_credentials(node: &Node, is_secret: bool) -> String {
+    match &node.data {
+        Data::Text(_) if is_secret => Secret::show_given(node),
+        Data::List(nodes) => {
+            let shown = nodes.iter().map(|node| show_without_credentials(node, is_secret));
+            format!("[{}]", shown.collect::<Vec<_>>().join(", "))
+        }
+        Data::Table(table) => {
+            let shown = |(key, entry): (&str, &Entry)| {
+                let is_secret = is_secret || is_credential(key);
+                format!("{} = {}", key_to_toml(key), show_without_credentials(&entry.node, is_secret))
+            };
+            format!("{{ {} }}", table.iter().map(shown).collect::<Vec<_>>().join(", "))
+        }
+        _ => node.to_toml(),
     }
 }
 

@@ -66,7 +66,7 @@ impl Scheme for Bearer {
 
 #[async_trait]
 impl Issuer for Bearer {
-    async fn issue(&self, _: &Desk<'_>) -> Result<Token, Denial> {
+    async fn issue(&self, desk: &Desk<'_>) -> Result<Token, Denial> {
         let Bearer::File(file) = self else { return Ok(Token::default()) };
         let (path, shown) = (file.clone(), file.display());
         let read = runtime::blocking(move || std::fs::read_to_string(path)).await;
@@ -75,7 +75,10 @@ impl Issuer for Bearer {
             .map_err(|error| Denial::for_now(format!("cannot read `{shown}`: {error}")))?;
         match text.trim() {
             "" => Err(Denial::for_now(format!("`{shown}` is empty"))),
-            token => Ok(Token { text: token.to_owned(), lifetime: None, look_again: Some(LOOK_AGAIN) }),
+            token => {
+                desk.keep_secret(token);
+                Ok(Token { text: token.to_owned(), lifetime: None, look_again: Some(LOOK_AGAIN) })
+            }
         }
     }
 }

@@ -205,7 +205,7 @@ impl Credentials {
         if has_issuer {
             let is_on_its_way = state.awaited.is_some() && state.held.as_ref().is_some_and(|held| held.is_refused);
             if !is_current || is_on_its_way {
-                return Err(self.comes_soon(&state, now));
+                return Err(self.comes_again(&state, now));
             }
             if state.accepted.is_some() && state.distrust_until.is_some_and(|until| now < until) {
                 state.refusals.remove(&ticket.fingerprint);
@@ -217,7 +217,7 @@ impl Credentials {
             if !state.is_renewed {
                 state.is_renewed = true;
                 self.send_for_token(&mut state, client, now);
-                return Err(self.comes_soon(&state, now));
+                return Err(self.comes_again(&state, now));
             }
         } else if state.accepted.is_some_and(|accepted| accepted >= ticket.sent_at) {
             state.refusals.remove(&ticket.fingerprint);
@@ -235,7 +235,10 @@ impl Credentials {
             let tell_from = if has_issuer { 1 } else { 2 };
             state.refused = Some(self.trouble(state.refused.take(), &Denial::permanent(cause), tell_from, now));
         }
-        Err(state.refused.as_ref().map_or_else(|| self.comes_soon(&state, now), |refused| self.held_back(refused, now)))
+        Err(state
+            .refused
+            .as_ref()
+            .map_or_else(|| self.comes_again(&state, now), |refused| self.held_back(refused, now)))
     }
 
     /// Why the client cannot sign in at the moment, if that is so.
@@ -349,6 +352,12 @@ impl Credentials {
         Fault::new(FaultKind::Auth, Verdict::NotBefore(until), message)
     }
 
+    /// For a request that was refused: others go before it, since it may be alone in that.
+    fn comes_again(&self, state: &State, now: Instant) -> Fault {
+        Fault { kind: FaultKind::Auth, ..self.comes_soon(state, now) }
+    }
+
+    /// For a request that cannot be signed yet.
     fn comes_soon(&self, state: &State, now: Instant) -> Fault {
         let waited = state.awaited.map_or(Duration::ZERO, |since| now.saturating_duration_since(since));
         let message = format!("the client `{}` is signing in", self.client);

@@ -12,7 +12,7 @@ use crate::http::client::Client;
 use crate::http::endpoint::Endpoint;
 use crate::http::request::{Request, Response};
 use crate::http::status::{answered, is_transient, retry_after};
-use crate::model::{Fault, FaultKind, Value, Verdict, json};
+use crate::model::{Fault, FaultKind, Value, Verdict, json, secret};
 use crate::runtime::Clock;
 use crate::store::Change;
 
@@ -59,6 +59,21 @@ impl Desk<'_> {
             is_permanent: !is_transient(response.status),
             not_before: retry_after(&response.headers, self.clock()),
         }
+    }
+
+    /// Masks a token of the client from now on.
+    pub(super) fn keep_secret(&self, token: &str) {
+        secret::keep_passing(&self.client.name, token);
+    }
+
+    pub(super) fn forget_cookies(&self) {
+        if let Some(cookies) = &self.client.cookies {
+            cookies.clear();
+        }
+    }
+
+    pub(super) fn has_cookies(&self) -> bool {
+        self.client.cookies.as_ref().is_some_and(|cookies| !cookies.is_empty())
     }
 
     /// What was remembered for the client under this name.

@@ -4,17 +4,25 @@
 //! hands out what requests are signed with, gets a new token before the old one ends or when the server refuses it,
 //! once for all that wait, and holds requests back while signing in is not possible.
 
+mod assertion;
 mod basic;
 mod bearer;
+mod challenge;
 mod credentials;
 mod desk;
+mod digest;
+mod hmac;
 mod key;
+mod login;
 mod oauth2;
 mod outgoing;
 mod scheme;
 mod sign;
+mod sigv4;
 
 use std::sync::Arc;
+
+use data_encoding::HEXLOWER;
 
 pub(super) use basic::basic;
 pub(super) use credentials::Credentials;
@@ -40,9 +48,23 @@ struct Kind {
     read: fn(&mut Section<'_>) -> Option<Arc<dyn Scheme>>,
 }
 
-const KINDS: [Kind; 4] = [basic::KIND, bearer::KIND, key::KIND, oauth2::KIND];
+const KINDS: [Kind; 8] =
+    [basic::KIND, bearer::KIND, key::KIND, oauth2::KIND, login::KIND, digest::KIND, hmac::KIND, sigv4::KIND];
+
+/// A text that nobody can guess, and that never comes twice.
+fn nonce() -> String {
+    let bytes: [u8; 16] = ring::rand::generate(&ring::rand::SystemRandom::new())
+        .expect("the system's generator fails at most before it is set up, long before this process")
+        .expose();
+    HEXLOWER.encode(&bytes)
+}
 
 impl AuthSettings {
+    /// Whether it needs the client to keep cookies.
+    pub(super) fn uses_cookies(&self) -> bool {
+        self.scheme.uses_cookies()
+    }
+
     /// Reads a table with one kind in it: `{ bearer = "…" }`.
     pub(super) fn read(section: &mut Section<'_>) -> Option<Self> {
         let schemes: Vec<_> = KINDS.iter().filter_map(|kind| section.table(kind.name, kind.about, kind.read)).collect();

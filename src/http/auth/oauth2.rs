@@ -11,6 +11,7 @@ use surf::http::Method;
 use url::form_urlencoded;
 
 use super::Kind;
+use super::assertion::Assertion;
 use super::basic::basic;
 use super::desk::Desk;
 use super::outgoing::Outgoing;
@@ -18,7 +19,7 @@ use super::scheme::{Denial, Issuer, Scheme, Token};
 use crate::http::failure::Failure;
 use crate::http::request::Request;
 use crate::http::settings::read_own_url;
-use crate::model::{Object, Text, Value, secret};
+use crate::model::{Object, Text, Value};
 use crate::settings::{Identity, Secret, Section};
 
 pub(super) const KIND: Kind =
@@ -39,7 +40,11 @@ enum Proof {
     Nothing,
     Header(String),
     Body(String),
+    Assertion(Assertion),
 }
+
+/// What tells that an assertion is a JWT (RFC 7523, section 2.2).
+const IS_JWT: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 enum Grant {
     ClientCredentials,
@@ -56,6 +61,15 @@ fn read(section: &mut Section<'_>) -> Option<Arc<dyn Scheme>> {
     let secret: Option<Secret> = section.optional("secret", "the client's secret; write it as \"${secret:NAME}\"");
     let places = [("header", Proof::Header as fn(String) -> Proof), ("body", Proof::Body)];
     let place = section.choice("send_id_in", &places, "where the token end point looks for id and secret");
+    let private_key = section.table(
+        "private_key",
+        "the key that signs who the client is, in place of a secret (`private_key_jwt`)",
+        Assertion::read,
+    );
+    if section.has("secret") && section.has("private_key") {
+        let message = "the client shows who it is in one way";
+        section.mistake("private_key", message, "keep `secret` or `private_key`");
+    }
     let is_refreshed = section.choice(
         "grant",
         &[("client_credentials", false), ("refresh_token", true)],
@@ -87,7 +101,11 @@ fn read(section: &mut Section<'_>) -> Option<Arc<dyn Scheme>> {
     Some(Arc::new(OAuth2 {
         token_url: token_url?,
         id: id?.0,
-        proof: secret.map_or(Proof::Nothing, |Secret(secret)| place(secret)),
+        proof: match (private_key, secret) {
+            (Some(assertion), _) => Proof::Assertion(assertion),
+            (None, Some(Secret(secret))) => place(secret),
+            (None, None) => Proof::Nothing,
+        },
         grant,
         scope,
         params: audience.into_iter().chain(params).collect(),
@@ -108,6 +126,12 @@ impl Scheme for OAuth2 {
 impl Issuer for OAuth2 {
     async fn issue(&self, desk: &Desk<'_>) -> Result<Token, Denial> {
         let url = desk.url(&self.token_url)?;
+        let assertion = match &self.proof {
+            Proof::Assertion(assertion) => {
+                Some(assertion.make(&self.id, url.as_str(), desk.clock().timestamp()).await?)
+            }
+            _ => None,
+        };
         let mut request = Request::new(Method::Post, url);
         let refresh_token = self.refresh_token(desk)?;
         let mut form = match &refresh_token {
@@ -117,7 +141,7 @@ impl Issuer for OAuth2 {
         form.extend(self.scope.as_deref().map(|scope| ("scope", scope)));
         form.extend(self.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
         match &self.proof {
-            Proof::Nothing => form.push(("client_id", &self.id)),
+            Proof::Nothing | Proof::Assertion(_) => form.push(("client_id", &self.id)),
             Proof::Body(secret) => form.extend([("client_id", self.id.as_str()), ("client_secret", secret)]),
             Proof::Header(secret) => {
                 let authorization = basic(&encoded(&self.id), &encoded(secret));
@@ -125,12 +149,17 @@ impl Issuer for OAuth2 {
                 request.headers.insert(AUTHORIZATION, value);
             }
         }
+        form.extend(
+            assertion
+                .iter()
+                .flat_map(|assertion| [("client_assertion_type", IS_JWT), ("client_assertion", assertion.as_str())]),
+        );
         let reply = desk.ask_with_form(request, &form).await?;
         let text = |name| reply.get(name).and_then(Value::as_text);
         let Some(access_token) = text("access_token").filter(|token| !token.is_empty()) else {
             return Err(Denial::for_now(format!("what `{}` answered holds no access token", self.token_url)));
         };
-        secret::keep_passing(access_token);
+        desk.keep_secret(access_token);
         if let Some(kind) = text("token_type").filter(|kind| !kind.eq_ignore_ascii_case("bearer")) {
             let cause = format!("`{}` gave a token of type `{kind}`, and only `Bearer` can be sent", self.token_url);
             return Err(Denial::permanent(cause));
@@ -138,7 +167,7 @@ impl Issuer for OAuth2 {
         if let (Some(old), Some(new)) = (&refresh_token, text("refresh_token"))
             && old != new
         {
-            secret::keep_passing(new);
+            desk.keep_secret(new);
             // Whoever uses the new one ends the old one, so it must be on disk before.
             desk.remember(REFRESH_TOKEN, self.noted(new)).await?;
         }
@@ -155,7 +184,7 @@ impl OAuth2 {
             |noted: &Value| noted.get("first").and_then(Value::as_text) == Some(fingerprint(configured).as_str());
         let latest = noted.filter(is_its_successor).and_then(|noted| Some(noted.get("token")?.as_text()?.to_owned()));
         if let Some(latest) = &latest {
-            secret::keep_passing(latest);
+            desk.keep_secret(latest);
         }
         Ok(Some(latest.unwrap_or_else(|| configured.clone())))
     }

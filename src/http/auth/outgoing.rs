@@ -66,6 +66,16 @@ impl<'a> Outgoing<'a> {
         self.set_header("authorization", value)
     }
 
+    pub(super) fn set_path(&mut self, path: &str) {
+        let request: &mut surf::http::Request = self.request.as_mut();
+        request.url_mut().set_path(path);
+    }
+
+    pub(super) fn set_query(&mut self, query: &str) {
+        let request: &mut surf::http::Request = self.request.as_mut();
+        request.url_mut().set_query((!query.is_empty()).then_some(query));
+    }
+
     pub(super) fn append_query(&mut self, name: &str, value: &str) {
         let request: &mut surf::http::Request = self.request.as_mut();
         request.url_mut().query_pairs_mut().append_pair(name, value);

@@ -19,9 +19,11 @@ pub(in crate::http) struct Sign(pub Arc<Credentials>);
 impl Middleware for Sign {
     async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
         let exchange = request.ext::<Exchange>().filter(|exchange| !exchange.strayed);
-        let token = exchange.and_then(|exchange| exchange.token.clone()).filter(|_| self.0.belong_to(request.url()));
-        let Some(token) = token else { return next.run(request, client).await };
-        let unsigned = request.clone();
+        let exchange = exchange.filter(|_| self.0.belong_to(request.url())).cloned();
+        let Some((token, exchange)) = exchange.and_then(|exchange| Some((exchange.token.clone()?, exchange))) else {
+            return next.run(request, client).await;
+        };
+        let url = request.url().clone();
         self.0.sign(&mut request, &token).map_err(Failure::into_surf)?;
         let mut response = next.run(request, client.clone()).await?;
         let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
@@ -29,7 +31,7 @@ impl Middleware for Sign {
             return Ok(response);
         }
         drain(&mut response).await;
-        let mut again = unsigned;
+        let mut again = exchange.request_to(url);
         self.0.sign(&mut again, &token).map_err(Failure::into_surf)?;
         next.run(again, client).await
     }

@@ -6,6 +6,7 @@ use crate::settings::fill::{Name, name};
 use crate::settings::record::Inner;
 use crate::settings::setting::Wrong;
 use crate::settings::tree::{Data, Node, Table, key_to_toml, text_to_toml};
+use crate::settings::types::is_credential;
 use crate::settings::{Form, Rule};
 
 impl Section<'_> {
@@ -102,10 +103,6 @@ fn expects_template(encoding: Encoding) -> String {
 
 /// The table as it is written, without credentials that stand in it as they are.
 fn show_templates(table: &Table) -> String {
-    let is_credential = |key: &str| {
-        let key = key.to_ascii_lowercase();
-        ["authorization", "cookie", "token", "secret", "password", "key"].iter().any(|word| key.contains(word))
-    };
     let entries = table.iter().map(|(key, entry)| {
         let is_open = matches!(&entry.node.data, Data::Text(text) if !text.contains("${"));
         let shown = if is_credential(key) && is_open { text_to_toml("***") } else { entry.node.to_toml() };
