@@ -125,11 +125,11 @@ fn signatures_are_what_other_libraries_make_of_the_same_requests() {
 fn httpbin_is_answered_with_digests() {
     let arguments = ["--listen=127.0.0.1:0", "--threads=64", "httpbin:app"];
     let Some(httpbin) = Python::start(HTTPBIN, "waitress-serve", &arguments, "Serving on ") else { return };
-    let auth = "digest = { user = 'ada', password = 'open sesame' }";
+    let auth = "digest = { user = 'ada', password = 'sesame' }";
     let cases: Vec<String> = ["MD5", "SHA-256"]
         .iter()
         .flat_map(|algorithm| {
-            ["auth", "auth-int"].map(|quality| format!("/digest-auth/{quality}/ada/open%20sesame/{algorithm}"))
+            ["auth", "auth-int"].map(|quality| format!("/digest-auth/{quality}/ada/sesame/{algorithm}"))
         })
         .collect();
     check_each(&cases, |path| {
