@@ -4,11 +4,11 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::access::Access;
 use super::{StateArgument, output};
 use crate::daemon::{ControlClient, state_folder};
 use crate::model::Fault;
 use crate::runtime;
-use crate::store::Store;
 
 #[derive(Debug, Args)]
 pub(super) struct SwitchArguments {
@@ -23,13 +23,11 @@ pub(super) struct SwitchArguments {
 pub(super) fn pause(arguments: SwitchArguments, is_paused: bool) -> ExitCode {
     let folder = state_folder(arguments.state.state, None);
     let switch = || -> Result<(), Fault> {
-        if let Some(daemon) = ControlClient::find(&folder) {
-            return arguments.names.iter().try_for_each(|name| daemon.pause(name, is_paused));
-        }
-        // No store is made where there is none.
-        Store::open_to_read(&folder).map(drop)?;
-        let store = Store::open(&folder)?;
-        arguments.names.iter().try_for_each(|name| runtime::block_on(store.pause(name.as_str().into(), is_paused)))
+        let access = Access::to_write(&folder)?;
+        arguments.names.iter().try_for_each(|name| match &access {
+            Access::Daemon(daemon) => daemon.pause(name, is_paused),
+            Access::Store(store) => runtime::block_on(store.pause(name.as_str().into(), is_paused)),
+        })
     };
     told(switch(), if is_paused { "paused" } else { "resumed" }, &arguments.names)
 }

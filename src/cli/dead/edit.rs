@@ -6,7 +6,7 @@ use std::process::{Command, ExitCode};
 
 use clap::Args;
 
-use super::access::Access;
+use crate::cli::access::Access;
 use crate::cli::output;
 use crate::model::{Fault, FaultKind, Value, json};
 

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::access::Access;
 use super::selection::{Selection, SelectionArguments};
+use crate::cli::access::Access;
 use crate::cli::output;
 use crate::model::{Fault, FaultKind};
 use crate::store::{DeadLetter, DeadLetterFilter};

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::access::Access;
 use super::selection::FilterArguments;
+use crate::cli::access::Access;
 use crate::cli::output::{self, Table};
 use crate::model::Fault;
 use crate::store::{DeadLetter, DeadLetterFilter};

@@ -2,7 +2,7 @@
 //!
 //! While a daemon runs, it is asked over its control socket; else the store is opened.
 
-mod access;
+mod acts;
 mod drop;
 mod edit;
 mod export;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::access::Access;
 use super::selection::{ExplicitSelection, counted};
+use crate::cli::access::Access;
 use crate::cli::output;
 use crate::model::{Fault, Rate, Text};
 use crate::store::Replay;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Args;
 use jiff::{SignedDuration, Timestamp};
 
-use super::access::Access;
+use crate::cli::access::Access;
 use crate::model::{Fault, parse_duration};
 use crate::store::DeadLetterFilter;
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::access::Access;
+use crate::cli::access::Access;
 use crate::cli::output::{self, Table};
 use crate::model::{Fault, Value};
 use crate::store::{Kept, KeptAt};

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use super::PlaceArguments;
-use super::access::Access;
+use crate::cli::access::Access;
 use crate::cli::output;
 use crate::model::{Fault, Value, json};
 

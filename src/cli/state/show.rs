@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::access::Access;
+use crate::cli::access::Access;
 use crate::cli::output;
 use crate::model::{Fault, FaultKind, json};
 use crate::store::{Kept, KeptAt, KeptPlace};

@@ -1,41 +1,15 @@
-//! The way to the dead letters: through the daemon that runs, or into the store.
+//! What is done with dead letters.
 
-use std::path::Path;
-
-use crate::daemon::ControlClient;
+use crate::cli::access::Access;
 use crate::model::{Fault, FaultKind, Size, Value};
 use crate::runtime;
-use crate::store::{DeadLetter, DeadLetterFilter, Replay, Store};
+use crate::store::{DeadLetter, DeadLetterFilter, Replay};
 
 /// How many dead letters are read at a time, and how much memory they take at most.
 const PAGE: usize = 500;
 const PAGE_BYTES: Size = Size::mib(8);
 
-pub(super) enum Access {
-    Daemon(ControlClient),
-    Store(Store),
-}
-
 impl Access {
-    /// To look only.
-    pub(super) fn to_read(folder: &Path) -> Result<Self, Fault> {
-        match ControlClient::find(folder) {
-            Some(daemon) => Ok(Access::Daemon(daemon)),
-            None => Store::open_to_read(folder).map(Access::Store),
-        }
-    }
-
-    /// To change something. No store is made where there is none.
-    pub(super) fn to_write(folder: &Path) -> Result<Self, Fault> {
-        match ControlClient::find(folder) {
-            Some(daemon) => Ok(Access::Daemon(daemon)),
-            None => {
-                Store::open_to_read(folder).map(drop)?;
-                Store::open(folder).map(Access::Store)
-            }
-        }
-    }
-
     /// Hands over dead letters, the newest first, up to the filter's limit.
     pub(super) fn each(
         &self,
