@@ -57,7 +57,8 @@ impl Assembled {
     }
 
     /// [`Assembled::into_plan`], with something else in place of the network.
-    pub fn into_plan_over(self, wire: &Wire, clock: &Clock) -> Result<Plan, Fault> {
+    pub fn into_plan_over(mut self, wire: &Wire, clock: &Clock) -> Result<Plan, Fault> {
+        self.clients.insert(String::new(), self.service.client);
         Ok(Plan {
             pipelines: self.pipelines,
             sinks: self.sinks,

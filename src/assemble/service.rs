@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::admin::{self, AdminSettings};
-use crate::http::{Allow, read_allow};
+use crate::http::{Allow, ClientSettings, read_allow};
 use crate::model::{Fingerprint, Size};
 use crate::pipeline::DeadLimits;
 use crate::settings::{Rule, Section};
 
 /// The settings of `[service]`.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Service {
     /// The folder of the store, unless the command line names one.
     pub state: Option<PathBuf>,
@@ -23,6 +23,8 @@ pub struct Service {
     pub threads: usize,
     /// What data may lead to, beside public addresses.
     pub allow: Allow,
+    /// The client of requests that name none.
+    pub client: ClientSettings,
     /// Where people and programs may look at it.
     pub admin: Option<AdminSettings>,
     /// The sinks that are told of alerts.
@@ -46,6 +48,7 @@ impl Service {
 
 const STATE: &str = "the folder of what must outlive the process; `--state` goes before it, and without both it is \
                      $STATE_DIRECTORY, else ./gatherd-state";
+const HTTP: &str = "the client of requests without `via`, with the settings of an `[http.NAME]`";
 const MEMORY: &str = "how much memory the items in flight may take; when it is full, sources wait";
 
 const NEVER_BEGINS: &str = "a pipeline that may have no dead letter never begins";
@@ -61,6 +64,7 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
         dead_letters: read_dead_letters(section),
         threads: read_threads(section),
         allow: read_allow(section),
+        client: section.table("http", HTTP, ClientSettings::read).unwrap_or_default(),
         admin: admin::read(section),
         alerts: section.or("alerts", Vec::new(), "the sinks that are told when an `expect` of a pipeline is not met"),
         fingerprints: BTreeMap::new(),

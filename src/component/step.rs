@@ -100,10 +100,12 @@ pub enum Reason {
     NoSink,
     /// A queue was full, or the item too old.
     Dropped,
+    /// The site's robots.txt asks not to fetch it.
+    Robots,
 }
 
 impl Reason {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Reason::NoMatch,
         Reason::Seen,
         Reason::Unchanged,
@@ -112,6 +114,7 @@ impl Reason {
         Reason::Policy,
         Reason::NoSink,
         Reason::Dropped,
+        Reason::Robots,
     ];
 
     pub fn name(self) -> &'static str {
@@ -124,6 +127,7 @@ impl Reason {
             Reason::Policy => "policy",
             Reason::NoSink => "no_sink",
             Reason::Dropped => "dropped",
+            Reason::Robots => "robots",
         }
     }
 }

@@ -8,16 +8,18 @@ use http::HeaderValue;
 use hyper_util::client::legacy;
 use url::Url;
 
-use super::admission::{Admission, Condition};
+use super::admission::{Admission, Caller, Condition};
 use super::auth::{AuthSettings, Credentials, Sign};
 use super::connector::{Connector, Reach};
 use super::cookies::{Cookies, KeepCookies};
 use super::decode::Decode;
 use super::endpoint::Endpoint;
 use super::io::{Executor, Timer};
+use super::proxy::Proxies;
 use super::redirect::FollowRedirects;
 use super::request::host_of;
 use super::resolver::Resolver;
+use super::robots::Robots;
 use super::route::{Route, written_pair};
 use super::settings::{ClientSettings, EndpointSettings, Limits};
 use super::tls::Tls;
@@ -62,8 +64,8 @@ impl Default for Clients {
 }
 
 impl Clients {
-    /// Opens the clients of `[http.NAME]`, by name; `allow` is the one of `[service]`. The fault says which file
-    /// cannot be read.
+    /// Opens the clients of `[http.NAME]`, by name, and the default client, whose name is empty; `allow` is the one of
+    /// `[service]`. The fault says which file cannot be read, or which variable of the environment is no proxy.
     pub fn open(settings: HashMap<String, ClientSettings>, allow: Allow, clock: &Clock) -> Result<Self, Fault> {
         Self::open_over(&Wire::Network, settings, allow, clock)
     }
@@ -71,7 +73,7 @@ impl Clients {
     /// [`Clients::open`], with something else in place of the network.
     pub fn open_over(
         wire: &Wire,
-        settings: HashMap<String, ClientSettings>,
+        mut settings: HashMap<String, ClientSettings>,
         allow: Allow,
         clock: &Clock,
     ) -> Result<Self, Fault> {
@@ -79,7 +81,7 @@ impl Clients {
         let store = Arc::new(OnceLock::new());
         let shared = Shared { resolver, store: store.clone(), clock: clock.clone(), wire: wire.clone() };
         let open = |name: &str, settings| Client::open(name.into(), settings, shared.clone()).map(Arc::new);
-        let default = open("", ClientSettings::default())?;
+        let default = open("", settings.remove("").unwrap_or_default())?;
         let named = settings.into_iter().map(|(name, settings)| Ok((name.clone(), open(&name, settings)?)));
         let named = named.collect::<Result<_, Fault>>()?;
         Ok(Self(Arc::new(All { default, named, allow, store })))
@@ -163,8 +165,9 @@ impl Clients {
             (None, _) => None,
         };
         let limits = settings.limits.of(client.settings.limits);
+        let robots = settings.robots.unwrap_or(client.settings.robots) && settings.caller == Caller::Step;
         let route = client.route(limits, base.and_then(Pair::of).into_iter().chain(written).collect(), allow);
-        Endpoint { client, route: Arc::new(route), host, judges: false, caller: settings.caller }
+        Endpoint { client, route: Arc::new(route), host, judges: false, caller: settings.caller, robots }
     }
 }
 
@@ -182,6 +185,8 @@ pub(super) struct Client {
     pub store: Arc<OnceLock<Store>>,
     resolver: Arc<Resolver>,
     tls: Arc<Tls>,
+    proxies: Proxies,
+    pub robots: Robots,
     pub clock: Clock,
     /// One for each reach and time limit for connecting, so that a connection serves only requests that could
     /// have made it.
@@ -217,6 +222,8 @@ impl Client {
         let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
+        let proxies = Proxies::of(&settings.proxy, &settings.no_proxy)?;
+        let robots = Robots::new(&user_agent);
         let pools = Mutex::default();
         Ok(Self {
             name,
@@ -230,6 +237,8 @@ impl Client {
             store,
             resolver,
             tls,
+            proxies,
+            robots,
             clock,
             pools,
         })
@@ -256,7 +265,7 @@ impl Client {
     pub(super) fn route(&self, limits: Limits, written: Vec<Pair>, allow: Allow) -> Route {
         let trusted = self.pool(&Reach::Everywhere, limits.connect);
         let checked = self.pool(&Reach::Public(allow.networks().to_vec()), limits.connect);
-        Route { limits, written, allow, trusted, checked }
+        Route { limits, written, allow, proxies: self.proxies.clone(), trusted, checked }
     }
 
     fn pool(&self, reach: &Reach, limit: Duration) -> Pool {
@@ -266,6 +275,7 @@ impl Client {
                 resolver: self.resolver.clone(),
                 tls: self.tls.clone(),
                 clock: self.clock.clone(),
+                proxies: self.proxies.clone(),
                 reach: reach.clone(),
                 limit,
                 own: self.settings.base.as_ref().and_then(Pair::of),

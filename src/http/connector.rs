@@ -14,6 +14,7 @@ use tower_service::Service;
 
 use super::failure::Failure;
 use super::io::Stream;
+use super::proxy::{Proxies, Proxy, checked_target, through};
 use super::resolver::Resolver;
 use super::tls::Tls;
 use super::trust::{Network, Pair, is_public};
@@ -38,6 +39,7 @@ pub(super) struct Connector {
     pub resolver: Arc<Resolver>,
     pub tls: Arc<Tls>,
     pub clock: Clock,
+    pub proxies: Proxies,
     pub reach: Reach,
     /// The time limit for all of it.
     pub limit: Duration,
@@ -70,15 +72,20 @@ impl Connector {
         let encrypted = target.scheme_str() == Some("https");
         let port = target.port_u16().unwrap_or(if encrypted { 443 } else { 80 });
 
-        let addresses = self.resolver.resolve(host, port).await.map_err(|error| {
-            Failure::retry(FaultKind::Dns, format!("the name `{host}` cannot be resolved: {}", cause(&error)))
-        })?;
-        let addresses = self.within_reach(host, addresses)?;
-        let stream = connect_to_any(&self.clock, &addresses)
-            .await
-            .map_err(|error| Failure::retry(FaultKind::Connect, cause(&error)))?;
-        // Requests go out in one piece, so waiting for more to send only costs time.
-        let _ = stream.set_nodelay(true);
+        let stream = match self.proxies.for_target(target) {
+            None => {
+                let addresses = self.within_reach(host, self.resolve(host, port).await?)?;
+                self.connect_to(&addresses).await?
+            }
+            Some(proxy) => {
+                let told = self.target_beyond(&proxy, host, port).await?;
+                let stream = self.connect_to_proxy(&proxy).await?;
+                if proxy.is_asked_directly(target) {
+                    return Ok(Stream::ToProxy(stream));
+                }
+                through(&proxy, stream, &told, port).await?
+            }
+        };
         if encrypted {
             self.tls.encrypt(stream, host, self.is_own(host, port)).await
         } else {
@@ -88,6 +95,48 @@ impl Connector {
 
     fn is_own(&self, host: &str, port: u16) -> bool {
         self.own.as_ref().is_some_and(|own| own.port == port && own.host.eq_ignore_ascii_case(host))
+    }
+
+    async fn resolve(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, Failure> {
+        self.resolver.resolve(host, port).await.map_err(|error| {
+            Failure::retry(FaultKind::Dns, format!("the name `{host}` cannot be resolved: {}", cause(&error)))
+        })
+    }
+
+    async fn connect_to(&self, addresses: &[SocketAddr]) -> Result<TcpStream, Failure> {
+        let connected = connect_to_any(&self.clock, addresses).await;
+        let stream = connected.map_err(|error| Failure::retry(FaultKind::Connect, cause(&error)))?;
+        // Requests go out in one piece, so waiting for more to send only costs time.
+        let _ = stream.set_nodelay(true);
+        Ok(stream)
+    }
+
+    async fn connect_to_proxy(&self, proxy: &Proxy) -> Result<TcpStream, Failure> {
+        let connected = async {
+            let addresses = self.resolve(&proxy.address.host, proxy.address.port).await?;
+            self.connect_to(&addresses).await
+        };
+        connected.await.map_err(|failure| {
+            let cause = format!("the proxy `{}` cannot be reached: {}", proxy.address, failure.cause);
+            Failure { cause, ..failure }
+        })
+    }
+
+    /// What a proxy is told to connect to. Where data may not lead is refused, as far as it can be seen here: a name
+    /// that does not resolve here may well resolve there.
+    async fn target_beyond(&self, proxy: &Proxy, host: &str, port: u16) -> Result<String, Failure> {
+        let resolved = self.resolve(host, port).await;
+        if let (Reach::Public(networks), Ok(addresses)) = (&self.reach, &resolved) {
+            let refused = |socket: &&SocketAddr| {
+                !is_public(socket.ip()) && !networks.iter().any(|network| network.contains(**socket))
+            };
+            // The proxy may choose any of them.
+            let refused: Vec<_> = addresses.iter().filter(refused).copied().collect();
+            if !refused.is_empty() {
+                self.within_reach(host, refused)?;
+            }
+        }
+        checked_target(proxy, host, resolved.as_deref().ok())
     }
 
     /// Those of the addresses that may be connected to.
@@ -172,7 +221,7 @@ mod tests {
         let clock = Clock::system();
         let resolver = Arc::new(Resolver::new(clock.clone()));
         let tls = Arc::new(Tls::new(TlsFiles::default(), false).unwrap());
-        Connector { resolver, tls, clock, reach, limit: Duration::from_secs(5), own: None }
+        Connector { resolver, tls, clock, proxies: Proxies::default(), reach, limit: Duration::from_secs(5), own: None }
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub struct Endpoint {
     /// Whether the caller says by itself which replies accept the credentials and which refuse them.
     pub(super) judges: bool,
     pub(super) caller: Caller,
+    /// Whether the robots.txt of a site is asked first.
+    pub(super) robots: bool,
 }
 
 impl Endpoint {
@@ -42,7 +44,7 @@ impl Endpoint {
         const LARGEST: Size = Size::mib(1);
         let limits = Limits { redirects: 0, max_body: LARGEST, ..client.settings.limits };
         let route = Arc::new(client.route(limits, Pair::of(url).into_iter().collect(), Allow::default()));
-        Self { client, route, host: None, judges: false, caller: Caller::Step }
+        Self { client, route, host: None, judges: false, caller: Caller::Step, robots: false }
     }
 
     /// The host that every request goes to, if the URL's template alone says so.
@@ -83,6 +85,9 @@ impl Endpoint {
         let Some(pair) = Pair::of(&request.url) else {
             return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
         };
+        if self.robots {
+            self.ask_robots(&request.url).map_err(|failure| failure.of(request.method, &request.url))?;
+        }
         let Some(credentials) = self.client.credentials_for(&request.url) else {
             return self.exchange_politely(&pair, request, None, meter).await;
         };
@@ -197,7 +202,9 @@ impl Endpoint {
         headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
         headers.entry(USER_AGENT).or_insert_with(|| self.client.user_agent.clone());
         let route = self.route.clone();
-        let exchange = Exchange { route, method, headers: Arc::new(headers), body, keeps_body, strayed: false, token };
+        let robots = self.robots.then(|| self.clone());
+        let headers = Arc::new(headers);
+        let exchange = Exchange { route, method, headers, body, keeps_body, robots, strayed: false, token };
         self.client.surf.send(exchange.request_to(url)).await.map_err(Failure::from_surf)
     }
 

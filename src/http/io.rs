@@ -18,6 +18,8 @@ use crate::runtime::{self, Clock, TcpStream, UnixStream};
 /// A connection, encrypted or not.
 pub(super) enum Stream {
     Plain(TcpStream),
+    /// To a proxy that is asked without a tunnel: it is sent whole URLs.
+    ToProxy(TcpStream),
     Encrypted(Box<TlsStream<TcpStream>>),
     /// Over a socket of this machine.
     Local(UnixStream),
@@ -42,7 +44,7 @@ impl hyper::rt::Read for Stream {
             let room = buffer.remaining().min(landing.len());
             let landing = &mut landing[..room];
             let read = ready!(match &mut *self {
-                Stream::Plain(stream) => Pin::new(stream).poll_read(context, landing),
+                Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_read(context, landing),
                 Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, landing),
                 Stream::Local(stream) => Pin::new(stream).poll_read(context, landing),
             })?;
@@ -55,7 +57,7 @@ impl hyper::rt::Read for Stream {
 impl hyper::rt::Write for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write(context, bytes),
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
         }
@@ -63,7 +65,7 @@ impl hyper::rt::Write for Stream {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_flush(context),
             Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
             Stream::Local(stream) => Pin::new(stream).poll_flush(context),
         }
@@ -71,7 +73,7 @@ impl hyper::rt::Write for Stream {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_close(context),
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_close(context),
             Stream::Encrypted(stream) => Pin::new(stream).poll_close(context),
             Stream::Local(stream) => Pin::new(stream).poll_close(context),
         }
@@ -87,7 +89,7 @@ impl hyper::rt::Write for Stream {
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         match &mut *self {
-            Stream::Plain(stream) => Pin::new(stream).poll_write_vectored(context, parts),
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Stream::Encrypted(stream) => Pin::new(stream).poll_write_vectored(context, parts),
             Stream::Local(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
@@ -98,6 +100,7 @@ impl Connection for Stream {
     fn connected(&self) -> Connected {
         match self {
             Stream::Encrypted(stream) if alpn(stream) == Some(b"h2") => Connected::new().negotiated_h2(),
+            Stream::ToProxy(_) => Connected::new().proxy(true),
             _ => Connected::new(),
         }
     }

@@ -66,6 +66,9 @@ impl Middleware for FollowRedirects {
                 return Err(Failure::reject(FaultKind::Redirect, cause).into_surf());
             }
             followed += 1;
+            if let Some(endpoint) = &exchange.robots {
+                endpoint.ask_robots(&target).map_err(|failure| at_hop(failure.into_surf(), &target))?;
+            }
             exchange = redirected(exchange, head.status, &url, &target);
             request = exchange.clone().request_to(target);
             drain(&mut response).await;

@@ -2,15 +2,18 @@
 
 use url::Url;
 
+use super::proxy::Proxies;
 use super::settings::Limits;
 use super::transport::Pool;
 use super::trust::{Allow, Pair};
 
+#[derive(Clone)]
 pub(super) struct Route {
     pub limits: Limits,
     /// The hosts that the config names: those of the component's URL and of its client's base.
     pub written: Vec<Pair>,
     pub allow: Allow,
+    pub proxies: Proxies,
     /// Connections to hosts that the config names. Kept apart from the others: one that leads to a private address
     /// must not serve a request whose host is data.
     pub trusted: Pool,

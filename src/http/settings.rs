@@ -8,6 +8,7 @@ use url::Url;
 
 use super::admission::{Caller, Courtesy};
 use super::auth::AuthSettings;
+use super::proxy::ProxyChoice;
 use super::tls::TlsFiles;
 use super::trust::Allow;
 use crate::expr::{Encoding, Template};
@@ -59,6 +60,11 @@ pub struct ClientSettings {
     pub(super) http2: bool,
     /// Of all that the config says of it; the default client has none.
     pub(super) fingerprint: Option<Fingerprint>,
+    /// Whether steps ask the robots.txt of a site first.
+    pub(super) robots: bool,
+    pub(super) proxy: ProxyChoice,
+    /// The hosts that are reached without a proxy.
+    pub(super) no_proxy: Vec<String>,
 }
 
 impl Default for ClientSettings {
@@ -75,6 +81,9 @@ impl Default for ClientSettings {
             user_agent: None,
             http2: true,
             fingerprint: None,
+            robots: false,
+            proxy: ProxyChoice::Environment,
+            no_proxy: Vec::new(),
         }
     }
 }
@@ -120,6 +129,18 @@ impl ClientSettings {
             value.ok()
         });
         let http2 = section.or("http2", true, "whether HTTP/2 is offered to servers that encrypt");
+        let robots = section.or("robots", false, ROBOTS);
+        let proxy: Option<ProxyChoice> = section.optional(
+            "proxy",
+            "the proxy that requests take, or `false` for none; by default what HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and \
+             NO_PROXY say, for hosts other than this machine. What a proxy connects to is its own affair: gatherd refuses \
+             the addresses and names that it can see to lead where data may not lead",
+        );
+        let no_proxy = section.or(
+            "no_proxy",
+            Vec::new(),
+            "hosts, addresses and networks that are reached without a proxy; a host stands for those below it too",
+        );
         Some(Self {
             base,
             headers,
@@ -132,6 +153,9 @@ impl ClientSettings {
             user_agent,
             http2,
             fingerprint: None,
+            robots,
+            proxy: proxy.unwrap_or_default(),
+            no_proxy,
         })
     }
 
@@ -206,6 +230,7 @@ fn read_courtesy(section: &mut Section<'_>) -> Courtesy {
     Courtesy { per_host, rate, per_host_rate, burst, adapt, rate_headers }
 }
 
+const ROBOTS: &str = "whether a site's robots.txt is kept to: what it asks not to fetch is filtered";
 const CONNECT: &str = "for resolving the name, connecting and agreeing on encryption";
 const FIRST_BYTE: &str = "from the start until the reply begins";
 const WHOLE: &str = "from the start to the reply's last byte, redirects included";
@@ -219,6 +244,8 @@ pub struct EndpointSettings {
     pub(super) limits: LimitsInstead,
     pub(super) allow: Allow,
     pub(super) caller: Caller,
+    /// In place of the client's.
+    pub(super) robots: Option<bool>,
 }
 
 /// Limits that stand in place of the client's.
@@ -244,8 +271,13 @@ impl LimitsInstead {
 }
 
 impl EndpointSettings {
-    /// Reads `via`, `timeouts`, `max_body`, `redirects` and `allow`.
+    /// Reads `via`, `timeouts`, `max_body`, `redirects`, `allow` and `robots`.
     pub fn read(section: &mut Section<'_>) -> Self {
+        let robots = section.optional("robots", ROBOTS);
+        Self { robots, ..Self::read_basic(section) }
+    }
+
+    fn read_basic(section: &mut Section<'_>) -> Self {
         let via = section.client("via", "the `[http.NAME]` that sends the request");
         let mut limits = section
             .table("timeouts", "time limits in place of the client's", |section| {
@@ -259,12 +291,12 @@ impl EndpointSettings {
             .unwrap_or_default();
         limits.max_body = section.optional("max_body", MAX_BODY);
         limits.redirects = section.optional("redirects", REDIRECTS);
-        Self { via, limits, allow: read_allow(section), caller: Caller::Step }
+        Self { via, limits, allow: read_allow(section), caller: Caller::Step, robots: None }
     }
 
-    /// Reads the same for a sink.
+    /// Reads the same for a sink, which is no crawler.
     pub fn read_for_sink(section: &mut Section<'_>) -> Self {
-        Self { caller: Caller::Sink, ..Self::read(section) }
+        Self { caller: Caller::Sink, ..Self::read_basic(section) }
     }
 
     /// These settings, with a limit for bodies where none is given.

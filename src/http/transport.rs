@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_lite::{AsyncBufRead, AsyncRead};
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, PROXY_AUTHORIZATION};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body_util::Full;
 use hyper::body::{Body as _, Incoming};
@@ -20,6 +20,7 @@ use url::Url;
 
 use super::auth::Token;
 use super::connector::Connector;
+use super::endpoint::Endpoint;
 use super::failure::{Failure, root_cause};
 use super::route::Route;
 use super::wire::{Script, Sent, Wire};
@@ -38,6 +39,8 @@ pub(super) struct Exchange {
     pub headers: Arc<HeaderMap>,
     pub body: Bytes,
     pub keeps_body: bool,
+    /// Asks the robots.txt of sites that a redirect leads to.
+    pub robots: Option<Endpoint>,
     /// A redirect has led to another origin: from there on no credentials are added.
     pub strayed: bool,
     /// What the client's own origin is to be shown; without it nothing is signed.
@@ -98,8 +101,11 @@ impl Transport {
         let sent = async {
             let mut refusals = 0;
             loop {
-                let sent = pool.request(outgoing(&request, exchange.body.clone())?).await;
-                match sent {
+                let mut outgoing = outgoing(&request, exchange.body.clone())?;
+                if let Some(authorization) = route.proxies.authorization(outgoing.uri()) {
+                    outgoing.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+                }
+                match pool.request(outgoing).await {
                     Err(error) if refusals < MAX_REFUSALS && is_unseen(&error) => refusals += 1,
                     sent => return sent.map_err(|error| no_reply(&error)),
                 }

@@ -172,7 +172,7 @@ impl Hosts {
     }
 
     /// The host takes nothing before this time, for what `why` says; its item goes back to the front, or to the back if
-    /// its credentials were refused, since it may be alone in that. If the host is down, its items wait for it as long as
+    /// the item may be alone in what it met: credentials that were refused, or a pause that a rule asked for. If the host is down, its items wait for it as long as
     /// they may be tried, and then [expire](Self::take_expired).
     pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, why: Fault, now: Instant) {
         self.held += 1;
@@ -182,7 +182,7 @@ impl Hosts {
         host.allowed = (host.calls as f64).max(1.0);
         host.is_doubling = false;
         host.not_before = Some(until);
-        if why.kind == FaultKind::Auth {
+        if matches!(why.kind, FaultKind::Auth | FaultKind::Paused) {
             host.waiting.push_back(parcel);
         } else {
             host.waiting.push_front(parcel);

@@ -420,11 +420,10 @@ impl Stage {
 
 impl Stage {
     /// Whether an item waits until `when` for a call that is not let through: for a host that is down as long as it
-    /// may be tried, for one that has asked for a pause as long as for a `Retry-After`.
+    /// may be tried.
     fn waits(&self, fault: &Fault, when: Instant, tries: &mut Tries, now: Instant) -> bool {
         match fault.kind {
             FaultKind::Down => now.duration_since(*tries.first.get_or_insert(now)) < self.retry.within,
-            FaultKind::Paused if when.saturating_duration_since(now) > self.retry.retry_after_cap => false,
             _ => {
                 tries.waited(when.saturating_duration_since(now));
                 true

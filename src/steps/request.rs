@@ -118,8 +118,8 @@ impl Fetch for RequestStep {
         }
         let answer = Arc::new(self.send(self.request(item).await?, meter).await?);
         let labels = item.labels.with_reply(answer.reply.clone());
-        if !self.decide(item, &answer, &labels).await? {
-            return Ok(Outputs::Filtered(Reason::Policy).into());
+        if let Some(reason) = self.decide(item, &answer, &labels).await? {
+            return Ok(Outputs::Filtered(reason).into());
         }
         let reply = answer.value.clone();
         let value = match &self.settings.into {
@@ -238,9 +238,9 @@ impl RequestStep {
         parsed.map_err(|panic| format!("its parser panicked: {}", panic.0))?
     }
 
-    /// What becomes of the item, by the error policy: whether it goes on with the answer, or ends as filtered. `labels`
-    /// has those of the reply.
-    async fn decide(&self, item: &Item, answer: &Arc<Answer>, labels: &Labels) -> Result<bool, Fault> {
+    /// What becomes of the item, by the error policy: it goes on with the answer, or ends as filtered for a reason.
+    /// `labels` has those of the reply.
+    async fn decide(&self, item: &Item, answer: &Arc<Answer>, labels: &Labels) -> Result<Option<Reason>, Fault> {
         let decision = if self.settings.policy.has_rules() {
             let (step, answer, labels, window) = (self.clone(), answer.clone(), labels.clone(), item.origin.window);
             with_fuel(move |fuel| {
@@ -261,8 +261,14 @@ impl RequestStep {
         }
         match decision {
             Decision::Fail(fault) | Decision::RefreshAuth(fault) => Err(fault),
-            Decision::Filter => Ok(false),
-            Decision::Pass => Ok(true),
+            Decision::Pause(pause, fault) => {
+                let now = self.clock.instant();
+                let until = (now + pause).max(answer.not_before.unwrap_or(now));
+                self.endpoint.pause(&answer.url, until);
+                Err(Fault { kind: FaultKind::Paused, verdict: Verdict::NotBefore(until), ..fault })
+            }
+            Decision::Filter(reason) => Ok(Some(reason)),
+            Decision::Pass => Ok(None),
         }
     }
 }

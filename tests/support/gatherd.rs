@@ -96,6 +96,14 @@ impl Workplace {
             "RUNTIME_DIRECTORY",
             "VISUAL",
             "EDITOR",
+            "HTTP_PROXY",
+            "HTTPS_PROXY",
+            "ALL_PROXY",
+            "NO_PROXY",
+            "http_proxy",
+            "https_proxy",
+            "all_proxy",
+            "no_proxy",
         ] {
             command.env_remove(variable);
         }

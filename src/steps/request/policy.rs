@@ -1,9 +1,9 @@
 //! What becomes of an item by the reply it got: the author's `on` rules, then the defaults.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use crate::component::FilterFault;
+use crate::component::{FilterFault, Reason};
 use crate::expr::{Filter, Scope};
 use crate::http::{Method, Ticket, Url, answered, is_success, is_transient};
 use crate::model::{Fault, FaultKind, Reply, Value, Verdict};
@@ -32,21 +32,28 @@ pub(super) enum Action {
     Retry,
     Reject,
     RefreshAuth,
+    Pause,
 }
 
 /// The words for actions, as `on` and `gatherd explain --errors` use them.
-const ACTIONS: [(&str, Action); 5] = [
+const ACTIONS: [(&str, Action); 6] = [
     ("pass", Action::Pass),
     ("filter", Action::Filter),
     ("retry", Action::Retry),
     ("reject", Action::Reject),
     ("refresh_auth", Action::RefreshAuth),
+    ("pause", Action::Pause),
 ];
+
+/// How long a host is paused unless the rule says so.
+const PAUSE: Duration = Duration::from_secs(60);
 
 #[derive(Clone)]
 struct Rule {
     when: Filter,
     action: Action,
+    /// How long the action `pause` lasts.
+    pause: Duration,
 }
 
 /// The first rule that matches decides; if none does, the defaults do.
@@ -59,8 +66,10 @@ pub(super) struct Policy {
 #[derive(Debug)]
 pub(super) enum Decision {
     Pass,
-    Filter,
+    Filter(Reason),
     Fail(Fault),
+    /// No request goes to the host for this long, and the item comes again then. The fault says why.
+    Pause(Duration, Fault),
     /// The client signs in anew, and the request is sent again. The fault is for a request that is refused even so.
     RefreshAuth(Fault),
 }
@@ -74,7 +83,14 @@ impl Policy {
                                 \"labels.fault == \\\"timeout\\\"\"";
             let when = section.required("when", WHEN);
             let action = section.required_choice("do", &ACTIONS, "what to do with the item");
-            Some(Rule { when: when?, action: action? })
+            const FOR: &str =
+                "how long `do = \"pause\"` pauses the requests to the host; longer if `Retry-After` says so";
+            let pause = section.or("for", PAUSE, FOR);
+            if section.has("for") && action.is_some_and(|action| action != Action::Pause) {
+                let way_out = "write `do = \"pause\"`, or remove `for`";
+                section.mistake("for", "only a pause lasts for a time", way_out);
+            }
+            Some(Rule { when: when?, action: action?, pause })
         });
         Self { rules }
     }
@@ -99,6 +115,7 @@ impl Policy {
             ("any other status but 2xx", "reject"),
             ("a body that is too large, or not what its headers say", "reject"),
             ("the fault is redirect, forbidden or request", "reject"),
+            ("the fault is robots", "filter"),
             ("status 2xx", "pass"),
         ];
         rules.chain(defaults.map(|(event, action)| (event.to_owned(), action.to_owned()))).collect()
@@ -120,15 +137,19 @@ impl Answer {
     fn decision(&self, rule: &Rule) -> Decision {
         let verdict = match rule.action {
             Action::Pass => return Decision::Pass,
-            Action::Filter => return Decision::Filter,
-            Action::Retry => Verdict::Retry { not_before: self.not_before },
+            Action::Filter => return Decision::Filter(Reason::Policy),
+            Action::Retry | Action::Pause => Verdict::Retry { not_before: self.not_before },
             Action::Reject | Action::RefreshAuth => Verdict::Reject,
         };
         let fault = match &self.fault {
             Some(fault) => Fault { verdict, ..fault.clone() },
             None => self.refusal(verdict, &format!(", on which the rule `{}` acts", rule.when.source())),
         };
-        if rule.action == Action::RefreshAuth { Decision::RefreshAuth(fault) } else { Decision::Fail(fault) }
+        match rule.action {
+            Action::RefreshAuth => Decision::RefreshAuth(fault),
+            Action::Pause => Decision::Pause(rule.pause, fault),
+            _ => Decision::Fail(fault),
+        }
     }
 
     pub(super) fn default_decision(&self) -> Decision {
@@ -137,6 +158,7 @@ impl Answer {
                 Decision::Fail(self.refusal(Verdict::Retry { not_before: self.not_before }, ""))
             }
             (Some(status), _) if !is_success(status) => Decision::Fail(self.refusal(Verdict::Reject, "")),
+            (_, Some(fault)) if fault.kind == FaultKind::Robots => Decision::Filter(Reason::Robots),
             (_, Some(fault)) => Decision::Fail(fault.clone()),
             (_, None) => Decision::Pass,
         }

@@ -110,10 +110,15 @@ impl Fetch for ListingStep {
             let answer = Arc::new(self.step.send(request, meter).await?);
             let labels = item.labels.with_reply(answer.reply.clone());
             match self.step.decide(item, &answer, &labels).await {
-                Ok(true) => return self.take(item, &labels, &answer, &asked, &written, &partition, progress).await,
-                Ok(false) if progress.pages == 0 => return Ok(Outputs::Filtered(Reason::Policy).into()),
+                Ok(None) => return self.take(item, &labels, &answer, &asked, &written, &partition, progress).await,
+                Ok(Some(reason)) if progress.pages == 0 => return Ok(Outputs::Filtered(reason).into()),
+                Ok(Some(Reason::Robots)) => {
+                    let message =
+                        format!("the robots.txt of its site asks not to fetch the next page, `{}`", shown(&asked));
+                    return Err(Fault::reject(FaultKind::Robots, message));
+                }
                 // The policy says that there is nothing more.
-                Ok(false) => return self.end(item, &labels, &partition, progress),
+                Ok(Some(_)) => return self.end(item, &labels, &partition, progress),
                 Err(fault) if std::mem::take(&mut is_resumed) && is_refusal(&fault, &answer) => {
                     let Some(new_by) = &self.shared.listing.new_by else { return Err(fault) };
                     log::warn!(pipeline = &*self.shared.pipeline, component = &*self.shared.component, fault:% = fault;
