@@ -8,13 +8,13 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use support::ending::{Ends, check};
 use support::gatherd::{Running, Workplace};
-use support::{check_each, comes_true_within, skip};
+use support::nginx::Nginx;
+use support::{check_each, skip};
 
 /// The virtual environment that `tests/run` makes.
 const HTTPBIN: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/../httpbin");
@@ -162,51 +162,6 @@ fn httpbin_is_told_what_the_config_says() {
     });
 }
 
-/// nginx with a folder, on a free port. It ends when this is dropped.
-struct Nginx {
-    _process: Running,
-    _folder: tempfile::TempDir,
-    address: SocketAddr,
-}
-
-impl Nginx {
-    /// Nothing if it is not installed, which is said.
-    fn serve(root: &str) -> Option<Self> {
-        if Command::new("nginx").arg("-v").output().is_err() {
-            skip("nginx is not installed; tests/run installs it");
-            return None;
-        }
-        // It cannot choose a free port by itself, and another program may take the one that was found.
-        (0..5).find_map(|_| Self::start(root))
-    }
-
-    fn start(root: &str) -> Option<Self> {
-        let folder = tempfile::tempdir().unwrap();
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let config = format!(
-            r#"
-            daemon off; master_process off; pid nginx.pid; error_log stderr;
-            events {{}}
-            http {{
-                include /etc/nginx/mime.types;
-                default_type application/octet-stream;
-                client_body_temp_path t1; proxy_temp_path t2; fastcgi_temp_path t3; uwsgi_temp_path t4; scgi_temp_path t5;
-                access_log off; sendfile on; keepalive_requests 100;
-                gzip on; gzip_min_length 1; gzip_types *;
-                server {{ listen {address}; root {root}; }}
-            }}
-            "#
-        );
-        fs::write(folder.path().join("nginx.conf"), config).unwrap();
-        let mut command = Command::new("nginx");
-        command.arg("-p").arg(folder.path()).args(["-c", "nginx.conf", "-e", "stderr"]);
-        let mut process = Running::start(command);
-        let connects = || TcpStream::connect(address).is_ok();
-        let started = comes_true_within(support::LIMIT, || connects() || process.is_over());
-        (started && !process.is_over()).then_some(Self { _process: process, _folder: folder, address })
-    }
-}
-
 /// All files below a folder, by their path in it.
 fn files_below(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = BTreeMap::new();
@@ -231,7 +186,8 @@ fn every_page_of_a_documentation_is_fetched_once_and_whole() {
     if !pages.join("index.html").exists() {
         return skip("the package sqlite3-doc is not installed; tests/run installs it");
     }
-    let Some(nginx) = Nginx::serve(DOCUMENTATION) else { return };
+    let compressed = "gzip on; gzip_min_length 1; gzip_types *;";
+    let Some(nginx) = Nginx::start(compressed, &format!("root {DOCUMENTATION};")) else { return };
     let files = files_below(pages);
     assert!(files.len() > 500, "{}", files.len());
     let workplace = Workplace::new(

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use crate::support::check_each;
 use crate::support::gatherd::Workplace;
+use crate::support::nginx::Nginx;
 use crate::support::server::{self, Server, reply};
 
 /// How many requests a server has taken, and how many were too many.
@@ -244,4 +245,37 @@ fn a_rule_pauses_the_host_and_the_item_comes_again() {
     let times = times.lock().unwrap();
     assert_eq!(times.len(), 11);
     assert!(times[1] - times[0] >= Duration::from_millis(1400), "{:?}", times[1] - times[0]);
+}
+
+#[test]
+fn nginx_with_limit_req_lets_everything_through_in_its_time() {
+    const ITEMS: usize = 60;
+    // What nginx answers beyond its 20 requests a second, what stands in the client, and the most that it refuses.
+    for (status, client, most) in [(429, "", 30), (503, "rate = '15/s'\nburst = 5", 0)] {
+        let origin = Server::start(|seen, connection| connection.write_all(&reply("200 OK", &[], &seen.target[1..])));
+        let zone = "limit_req_zone $server_name zone=all:1m rate=20r/s;";
+        let server = format!(
+            "location / {{ limit_req zone=all burst=5 nodelay; limit_req_status {status}; proxy_pass http://{}; }}",
+            origin.address
+        );
+        let Some(nginx) = Nginx::start(zone, &server) else { return };
+        let workplace = Workplace::new(&format!(
+            r#"
+            [http.own]
+            {client}
+
+            [pipeline.all]
+            from  = {{ items = {{ range = [1, {ITEMS}] }} }}
+            steps = [{{ get = {{ via = "own", url = "http://{}/{{.}}" }} }}]
+            to    = [{{ file = "out.ndjson" }}]
+            "#,
+            nginx.address
+        ));
+        let ended = workplace.run_once();
+        assert_eq!(ended.code(), Some(0), "{status}: {ended:?}");
+        assert_eq!(workplace.read("out.ndjson").lines().count(), ITEMS);
+        assert_eq!(origin.seen().len(), ITEMS, "{status}: each was asked for once behind nginx");
+        let retries = ended.stderr.split(", ").find_map(|part| part.strip_suffix(" retries")?.parse().ok());
+        assert!(retries.unwrap_or(0) <= most, "{status}: {}", ended.stderr);
+    }
 }

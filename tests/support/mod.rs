@@ -5,6 +5,7 @@
 pub(crate) mod authority;
 pub(crate) mod ending;
 pub(crate) mod gatherd;
+pub(crate) mod nginx;
 pub(crate) mod server;
 pub(crate) mod small_disk;
 
