@@ -5,6 +5,7 @@ mod check;
 mod dead;
 mod demo;
 mod explain;
+mod generate;
 mod graph;
 mod kinds;
 mod mistakes;
@@ -39,7 +40,7 @@ pub const EXIT_CONFIG: u8 = 78;
 
 /// gatherd gathers from the network without losing anything.
 #[derive(Debug, Parser)]
-#[command(name = "gatherd", version, about, max_term_width = 100)]
+#[command(name = "gatherd", version = env!("GATHERD_VERSION"), about, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -96,6 +97,9 @@ enum Command {
     State(state::StateArguments),
     /// Check the store where gatherd keeps its state, show what it holds, or give back its unused space.
     Store(store::StoreArguments),
+    /// Write man pages and shell completions into a folder.
+    #[command(hide = true)]
+    Generate(generate::GenerateArguments),
 }
 
 /// Where a process keeps its state, for the commands that look at it.
@@ -129,6 +133,7 @@ pub fn main() -> ExitCode {
         Command::Try(arguments) => try_url::try_url(&arguments),
         Command::Test(arguments) => test::test(&arguments),
         Command::Record(arguments) => record::record(&arguments),
+        Command::Generate(arguments) => generate::generate(&arguments),
         Command::New(arguments) => new::new(&arguments),
         Command::Schema => schema::schema(),
         Command::Status(arguments) => status::status(arguments),

@@ -10,6 +10,7 @@ use super::progress::{Progress, summarize};
 use super::{EXIT_CONFIG, StateArgument, mistakes, output};
 use crate::assemble::{self, Service};
 use crate::daemon::{self, Ending, Order, state_folder};
+use crate::http::inherit_sockets;
 use crate::model::{Fault, parse_duration};
 use crate::runtime::{self, Clock};
 use crate::settings::Fill;
@@ -31,6 +32,7 @@ pub(super) struct RunArguments {
 }
 
 pub(super) fn run(arguments: RunArguments) -> ExitCode {
+    inherit_sockets();
     let loaded = assemble::load(&arguments.paths, Fill::of_process(), false);
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };

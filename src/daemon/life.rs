@@ -112,6 +112,7 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         if stopped {
             log::info!("asked to stop; running dry");
             service_manager::stopping();
+            let _more_time = service_manager::ask_for_time(clock.clone());
             runtime::race(engine.stop(&clock, reloader.drain()), async {
                 asked_to_stop(&mut signals, None).await;
                 log::info!("asked again; stopping at once");

@@ -10,12 +10,27 @@ use crate::runtime::{self, Clock, Task};
 /// How often the status line is told anew.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
+/// How much more time a stop asks for at once.
+const MORE_TIME: Duration = Duration::from_secs(30);
+
 pub(super) fn ready() {
     notify(&[NotifyState::Ready]);
 }
 
 pub(super) fn stopping() {
     notify(&[NotifyState::Stopping, NotifyState::Status("stopping")]);
+}
+
+/// A stop takes as long as `[service] drain` lets it; more time is asked for again and again while it goes on, so that
+/// one that hangs is still ended (EXTEND_TIMEOUT_USEC of sd_notify(3)).
+pub(super) fn ask_for_time(clock: Clock) -> Task<()> {
+    let micros = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+    runtime::spawn(async move {
+        loop {
+            notify(&[NotifyState::ExtendTimeoutUsec(micros)]);
+            clock.sleep(MORE_TIME / 3).await;
+        }
+    })
 }
 
 /// The config is read again; [`ready`] tells that it is done.

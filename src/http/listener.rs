@@ -7,6 +7,7 @@ use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use super::inherited;
 use super::io::Stream;
 use crate::runtime::{TcpListener, UnixListener};
 use crate::settings::Section;
@@ -74,6 +75,8 @@ impl fmt::Display for ListenAddress {
 pub(super) struct Listener {
     socket: Socket,
     address: ListenAddress,
+    /// The service manager listens there too, and goes on.
+    is_inherited: bool,
 }
 
 enum Socket {
@@ -82,18 +85,23 @@ enum Socket {
 }
 
 impl Listener {
-    /// A socket's file that a process left behind when it died is replaced.
+    /// A socket that the service manager has handed over is used. A socket's file that a process left behind when it
+    /// died is replaced.
     pub(super) fn bind(address: &ListenAddress) -> io::Result<Self> {
+        if let Some(socket) = inherited(address)? {
+            return Ok(Self { socket, address: address.clone(), is_inherited: true });
+        }
+        let is_inherited = false;
         Ok(match address {
             ListenAddress::Tcp(address) => {
                 let listener = TcpListener::bind_to(*address)?;
                 let address = ListenAddress::Tcp(listener.local_addr()?);
-                Self { socket: Socket::Tcp(listener), address }
+                Self { socket: Socket::Tcp(listener), address, is_inherited }
             }
             ListenAddress::Unix(path) => {
                 let bind = || std::os::unix::net::UnixListener::bind(path);
                 let listener = bind().or_else(|error| if remove_left_behind(path) { bind() } else { Err(error) })?;
-                Self { socket: Socket::Unix(listener.into()), address: address.clone() }
+                Self { socket: Socket::Unix(listener.into()), address: address.clone(), is_inherited }
             }
         })
     }
@@ -115,9 +123,24 @@ impl Listener {
     }
 }
 
+/// The socket that was handed over for this address, if there is one.
+fn inherited(address: &ListenAddress) -> io::Result<Option<Socket>> {
+    Ok(match address {
+        ListenAddress::Tcp(address) => {
+            let handed = inherited::tcp(*address).transpose()?;
+            handed.map(TcpListener::from_bound).transpose()?.map(Socket::Tcp)
+        }
+        ListenAddress::Unix(path) => {
+            let handed = inherited::unix(path).transpose()?;
+            handed.map(|listener| Socket::Unix(listener.into()))
+        }
+    })
+}
+
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let ListenAddress::Unix(path) = &self.address
+        if !self.is_inherited
+            && let ListenAddress::Unix(path) = &self.address
             && let Err(error) = std::fs::remove_file(path)
         {
             log::warn!(path:% = path.display(), cause:% = error; "a socket's file could not be removed");

@@ -31,6 +31,11 @@ impl TcpListener {
         Async::<std::net::TcpListener>::bind(address).map(Self)
     }
 
+    /// A socket that listens already.
+    pub fn from_bound(listener: std::net::TcpListener) -> io::Result<Self> {
+        Async::new(listener).map(Self)
+    }
+
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, peer) = self.0.accept().await?;
         Ok((TcpStream { socket, is_drained: false }, peer))
