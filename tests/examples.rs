@@ -40,6 +40,20 @@ const EXAMPLE: Example = Example {
 };
 
 const EXAMPLES: &[Example] = &[
+    Example {
+        name: "new_orders",
+        replies: &[
+            ("/v1/orders", r#"{"data": [{"id": 1, "updated_at": "2026-03-01T10:00:00Z"}], "next": "/v1/orders/2"}"#),
+            ("/v1/orders/2", r#"{"data": [{"id": 2, "updated_at": "2026-03-01T11:00:00Z"}], "next": null}"#),
+        ],
+        runs: 2,
+        rows: Some((
+            "orders.db",
+            "SELECT id || ' ' || updated_at FROM orders ORDER BY id",
+            &["1 2026-03-01T10:00:00Z", "2 2026-03-01T11:00:00Z"],
+        )),
+        ..EXAMPLE
+    },
     Example { name: "../gatherd", written: &[("heartbeat.ndjson", 1, &["alive_since"])], ..EXAMPLE },
     Example {
         name: "status_page",

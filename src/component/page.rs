@@ -2,7 +2,7 @@
 
 use super::Outputs;
 use crate::model::{Fault, Item, Value};
-use crate::store::Change;
+use crate::store::{Change, Digest};
 
 /// What came of a call.
 pub enum Fetched {
@@ -24,7 +24,8 @@ pub struct Page {
     pub item: Item,
     /// They go on as children of the item, in order.
     pub children: Vec<Child>,
-    /// The number of the first child, counted over all pages of the item, so that no two have the same id.
+    /// The number of the first child, counted over all pages of the item, so that no two without a name have the same
+    /// id.
     pub first_child: u64,
     /// How many more the page had that were passed on before.
     pub seen: usize,
@@ -38,6 +39,9 @@ pub struct Page {
 /// A child of an item.
 pub struct Child {
     pub value: Value,
+    /// What tells it from all others that the step finds, if anything does: it has the same id then whenever it comes
+    /// again, whichever item asked for it.
+    pub name: Option<Digest>,
     /// Why it is no good item: it becomes a dead letter then.
     pub fault: Option<Fault>,
 }

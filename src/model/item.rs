@@ -34,6 +34,13 @@ impl Item {
         Self { id: self.id.child(index), ..self.with_value(value) }
     }
 
+    /// The child of this item that these names tell from all others of the pipeline: its id does not depend on this
+    /// item.
+    pub fn named_child(&self, names: &[&[u8]], value: Value) -> Self {
+        let names: Vec<&[u8]> = [self.origin.pipeline.as_bytes()].into_iter().chain(names.iter().copied()).collect();
+        Self { id: ItemId::root(&names), ..self.with_value(value) }
+    }
+
     pub fn trace(&self) -> TraceId<'_> {
         TraceId { pipeline: &self.origin.pipeline, id: self.id }
     }

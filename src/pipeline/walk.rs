@@ -55,8 +55,11 @@ impl Running {
             None if changes.is_empty() => parcel.ack.share(),
             None => parcel.ack.share().branch(changes, None),
         };
-        for (number, Child { value, fault }) in (first_child..).zip(children) {
-            let item = item.child(number, value);
+        for (number, Child { value, name, fault }) in (first_child..).zip(children) {
+            let item = match name {
+                Some(name) => item.named_child(&[self.steps[step].id.as_bytes(), &name], value),
+                None => item.child(number, value),
+            };
             let charge = charge.room_for(item.value.size_in_memory()).await;
             let parcel = Parcel::new(item, ack.share(), charge);
             match fault {

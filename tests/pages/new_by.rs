@@ -112,6 +112,10 @@ fn numbers_and_texts_are_cursors_too_and_times_are_compared_as_instants() {
 
 #[test]
 fn each_partition_has_a_cursor_of_its_own_and_one_run_at_a_time() {
+    check_each(&[1, 8], |workers| check_partitions(*workers));
+}
+
+fn check_partitions(workers: usize) {
     let order = |account: &str, id: usize, minute: usize| json!({ "id": id, "at": time(minute), "version": minute, "account": account });
     let mut all: Vec<Value> = (1..=20).map(|id| order("a", id, id)).collect();
     all.extend((21..=25).map(|id| order("b", id, id - 20)));
@@ -120,6 +124,7 @@ fn each_partition_has_a_cursor_of_its_own_and_one_run_at_a_time() {
                       new_by = { cursor = ".at", send_as = "since", key = ".id", per = ".account" }"#;
     let accounts = r#"from = { items = [{ account = "a" }, { account = "b" }, { account = "a" }, { account = "b" }] }"#;
     let text = config(&api, settings).replace(r#"from  = { every = "24h" }"#, accounts);
+    let text = if workers == 1 { text.replace("}, retry =", "}, workers = 1, retry =") } else { text };
     let workplace = Workplace::new(&text);
     run(&workplace, 0);
     assert_eq!(arrived(&workplace).len(), 25, "the second of each account found nothing new");

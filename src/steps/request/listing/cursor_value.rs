@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, tz};
 use ring::digest::{Context, SHA256};
 
-use crate::model::{Number, Text, Value};
+use crate::model::{Number, Text, Value, json};
 use crate::store::{Digest, Rank};
 
 /// What the values of a cursor are.
@@ -58,6 +58,11 @@ impl CursorValue {
     pub(super) fn read(value: &Value, expected: CursorType) -> Result<Self, String> {
         match (value, expected) {
             (Value::Number(number), CursorType::Number) => Ok(CursorValue::Number(number.clone())),
+            // Some APIs write their numbers as text.
+            (Value::Text(text), CursorType::Number) => match json::parse(text.as_bytes()) {
+                Ok(Value::Number(number)) => Ok(CursorValue::Number(number)),
+                _ => Err(format!("gives `{}`, which is not a number", beginning(text))),
+            },
             (Value::Text(text), CursorType::Text) => Ok(CursorValue::Text(text.clone())),
             (Value::Text(text), CursorType::Time) => match text.parse() {
                 Ok(time) => Ok(CursorValue::Time(time, text.clone())),
@@ -216,7 +221,6 @@ fn beginning(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::json;
 
     fn value(text: &str) -> CursorValue {
         let value = json::parse(text.as_bytes()).unwrap();
@@ -276,10 +280,18 @@ mod tests {
     }
 
     #[test]
+    fn a_number_that_is_written_as_text_is_one_if_it_is_asked_for() {
+        let number = |text: &str| CursorValue::read(&Value::from(text), CursorType::Number).unwrap();
+        assert_eq!(number("9").compare(&number("10")), Some(Ordering::Less));
+        assert_eq!(number("10").to_value(), Value::from(10));
+    }
+
+    #[test]
     fn what_is_no_cursor_of_its_type_is_told() {
         for (text, expected, why) in [
             ("null", CursorType::Time, "gives null: the item has no value to go by"),
             ("7", CursorType::Time, "gives a value of type number, where the others have a time"),
+            (r#""9a""#, CursorType::Number, "gives `9a`, which is not a number"),
             (r#""soon""#, CursorType::Time, "gives `soon`, which is not a time as in RFC 3339"),
             ("[1]", CursorType::Number, "gives a value of type array, where the others have a number"),
         ] {

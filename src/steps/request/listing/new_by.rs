@@ -4,6 +4,8 @@ use std::cmp::Ordering;
 use std::collections::{HashSet, VecDeque};
 use std::fmt::Display;
 
+use ring::digest::{Context, SHA256};
+
 use super::cursor_value::{CursorType, CursorValue, Lag};
 use super::parameter::Parameter;
 use super::progress::RunProgress;
@@ -141,6 +143,7 @@ impl NewBy {
     /// Takes from a page's items those that are new, in order. `are_settled` asks the store.
     pub(super) fn sift(
         &self,
+        partition: &str,
         found: Vec<Found>,
         run: &mut RunProgress,
         remembered: &mut Remembered,
@@ -187,11 +190,11 @@ impl NewBy {
             asked.into_iter().zip(known).filter_map(|(item, is_known)| is_known.then_some(item.digest)).collect();
         for (value, item) in read {
             match item {
-                Err(fault) => sifted.children.push(Child { value, fault: Some(fault) }),
+                Err(fault) => sifted.children.push(Child { value, name: None, fault: Some(fault) }),
                 Ok((_, digest)) if known.contains(&digest) || !remembered.add(digest) => sifted.seen += 1,
                 Ok((cursor, digest)) => {
                     sifted.settled.push(SettledItem { rank: cursor.rank(), digest });
-                    sifted.children.push(Child { value, fault: None });
+                    sifted.children.push(Child { value, name: Some(name(partition, &digest)), fault: None });
                 }
             }
         }
@@ -221,6 +224,14 @@ impl Remembered {
         }
         true
     }
+}
+
+/// What an item is called whenever it comes, in this version: so a receiver that knows keys takes it once.
+fn name(partition: &str, item: &Digest) -> Digest {
+    let mut context = Context::new(&SHA256);
+    context.update(item);
+    context.update(partition.as_bytes());
+    context.finish().as_ref().try_into().expect("a SHA-256 digest has 32 bytes")
 }
 
 fn of_item(why: impl Display) -> Fault {

@@ -67,7 +67,7 @@ pub(super) enum After {
 
 impl Pages {
     pub(super) fn read(section: &mut Section<'_>, payload: &Payload) -> Option<Self> {
-        const ABOUT: &str = "how a reply leads to the next page; each page is fetched once the items of the one before \
+        const ABOUT: &str = "how a reply leads to the next page: \"auto\", \"link\" or a table; each page is fetched once the items of the one before \
                              have been handed on";
         section.table("pages", ABOUT, |section| {
             section.shorthand("by");

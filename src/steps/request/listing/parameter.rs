@@ -28,7 +28,8 @@ impl Parameter {
     ) -> Option<Self> {
         section.table(key, about, |section| {
             section.shorthand("query");
-            let query: Option<String> = section.optional("query", "the name of a parameter of the URL");
+            let query: Option<String> =
+                section.optional("query", "the name of a parameter of the URL; a text alone is one");
             let header: Option<String> = section.optional("header", "the name of a header");
             let body: Option<String> = section.optional("body", "a place in the JSON or the form, such as \".page\"");
             if [&query, &header, &body].into_iter().flatten().count() > 1 {

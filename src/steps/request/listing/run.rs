@@ -92,7 +92,7 @@ impl Runs {
         let key = self.key(partition);
         let mut remembered = self.remembered();
         let remembered = remembered.entry(partition.clone()).or_default();
-        new_by.sift(found, run, remembered, |items| self.store.are_settled(&key, items))
+        new_by.sift(partition, found, run, remembered, |items| self.store.are_settled(&key, items))
     }
 
     /// What the store is given once the page before `progress` has settled, and every one before it. `is_last` tells

@@ -243,7 +243,8 @@ impl ListingStep {
                 (sifted, changes)
             }
             _ => {
-                let children: Vec<Child> = values.into_iter().map(|value| Child { value, fault: None }).collect();
+                let children: Vec<Child> =
+                    values.into_iter().map(|value| Child { value, name: None, fault: None }).collect();
                 progress.children += children.len() as u64;
                 (Sifted { children, ..Sifted::default() }, Vec::new())
             }
