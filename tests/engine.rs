@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gatherd::component::{
-    BatchLimits, Continuation, Fetch, Fetched, FilterFault, Full, Mark, MarkKind, Meter, Opened, Outputs, Position,
-    Produced, Promise, Retry, Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step,
+    BatchLimits, Continuation, Fetch, Fetched, FilterFault, Full, Mark, MarkKind, Meter, Onward, Opened, Outputs,
+    Position, Produced, Promise, Retry, Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step,
     StepContext, StepSettings, Transform, TransformScope, WriteFault,
 };
 use gatherd::model::{Fault, FaultKind, Fingerprint, Item, Size, Text, Value, Verdict};
@@ -131,7 +131,7 @@ where
 }
 
 fn step(id: &str, settings: Arc<dyn StepSettings>, workers: usize) -> StepPlan {
-    StepPlan { id: id.into(), settings, when: None, retry: Retry::FETCH, workers }
+    StepPlan { id: id.into(), settings, when: None, retry: Retry::FETCH, workers, onward: Onward::default() }
 }
 
 fn number(item: &Item) -> i64 {

@@ -31,6 +31,17 @@ impl<'a> Fingerprints<'a> {
         Fingerprint::of([self.of_all(nodes).as_ref(), targets.as_bytes()])
     }
 
+    /// Of step number `place` of a pipeline and of all that decides what becomes of its items, up to the sinks, each after
+    /// its name.
+    pub(super) fn onward(&self, pipeline: &Pipeline, place: usize, sinks: &[(&str, &Node)]) -> Fingerprint {
+        let sink_nodes = sinks.iter().map(|(_, node)| *node);
+        let nodes = pipeline.steps[place..].iter().chain(&pipeline.vars_written).chain(sink_nodes);
+        let names = sinks.iter().map(|(name, _)| name.as_bytes());
+        // Another gatherd may have other defaults.
+        let version = env!("CARGO_PKG_VERSION").as_bytes();
+        Fingerprint::of([version, self.of_all(nodes).as_ref()].into_iter().chain(names))
+    }
+
     fn of_all<'n>(&self, nodes: impl IntoIterator<Item = &'n Node>) -> Fingerprint {
         let mut texts = Vec::new();
         for node in nodes {

@@ -7,6 +7,7 @@ mod description;
 mod expect;
 mod fingerprints;
 mod kinds;
+mod onward;
 mod pipeline;
 mod schema;
 mod service;

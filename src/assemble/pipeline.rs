@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use super::component::{self, Component, OtherRole, Role};
 use super::fingerprints::Fingerprints;
+use super::onward::onward;
 use super::sink::{self, Sinks};
 use super::{ComponentDescription, Description, PipelineDescription, common, expect};
-use crate::component::{SourceSettings, StepSettings, find};
+use crate::component::{Onward, SourceSettings, StepSettings, find};
 use crate::config::{Pipeline, Target, To};
 use crate::model::Text;
 use crate::pipeline::{DurablePlan, Expect, PipelinePlan, SourcePlan, StepPlan};
@@ -83,8 +84,14 @@ pub(super) fn read(
 
     let durable = source.common.durable.then(|| durable(&pipeline.name));
     let source_plan = source.settings.clone().map(|settings| SourcePlan { id: source_id.clone(), settings, durable });
-    let step_plans: Option<Vec<StepPlan>> =
-        steps.iter().zip(&step_ids).map(|(step, id)| step_plan(step, id.clone())).collect();
+    let sink_nodes = sinks.nodes(&to);
+    let onward = |place| onward(place, &steps, pipeline, &sink_nodes, fingerprints);
+    let step_plans: Option<Vec<StepPlan>> = steps
+        .iter()
+        .zip(&step_ids)
+        .enumerate()
+        .map(|(place, (step, id))| step_plan(step, id.clone(), onward(place)))
+        .collect();
     description.pipelines.push(PipelineDescription {
         name: pipeline.name.clone(),
         vars: pipeline.vars_written.as_ref().map(Node::to_toml),
@@ -112,13 +119,14 @@ fn durable(pipeline: &str) -> DurablePlan {
     DurablePlan { output: crate::sources::buffer(queue.clone()), input: Arc::new(QueueSettings::default()), queue }
 }
 
-fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text) -> Option<StepPlan> {
+fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text, onward: Onward) -> Option<StepPlan> {
     Some(StepPlan {
         id,
         settings: step.settings.clone()?,
         when: step.common.when.clone(),
         retry: step.common.retry,
         workers: step.common.workers,
+        onward,
     })
 }
 

@@ -136,6 +136,12 @@ impl Sinks {
         name
     }
 
+    /// These sinks as they are written, each after its name.
+    pub(super) fn nodes(&self, names: &[String]) -> Vec<(&str, &Node)> {
+        let named = self.sinks.iter().filter(|sink| names.contains(&sink.name));
+        named.map(|sink| (sink.name.as_str(), &sink.node)).collect()
+    }
+
     /// Whether `word` stands in the settings of one of these sinks.
     pub(super) fn mention(&self, names: &[String], word: &str) -> bool {
         self.sinks.iter().any(|sink| names.contains(&sink.name) && sink.node.mentions(word))

@@ -139,7 +139,11 @@ fn write_pipeline(
     let steps = steps.map(|(step, plan)| {
         let comment = plan.settings.is_network().then(|| {
             stage += 1;
-            format!("stage {stage}: a queue of {STAGE_CHANNEL} items, and {}", workers(plan.workers))
+            let unchanged = match plan.settings.skips_unchanged(&plan.onward) {
+                true => "; an item whose reply has not changed ends here",
+                false => "",
+            };
+            format!("stage {stage}: a queue of {STAGE_CHANNEL} items, and {}{unchanged}", workers(plan.workers))
         });
         (comment, component(step))
     });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Progress, Quiescence, Trigger};
+use super::{Onward, Progress, Quiescence, Trigger};
 use crate::http::{Clients, Listeners};
 use crate::model::{Fault, Text, Value};
 use crate::runtime::Clock;
@@ -41,6 +41,7 @@ pub struct StepContext {
     pub clock: Clock,
     pub clients: Clients,
     pub store: Store,
+    pub onward: Onward,
 }
 
 /// For a sink.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
-use super::{Continuation, Fetched, Opened, StepContext};
+use super::{Continuation, Fetched, Onward, Opened, Repeats, StepContext};
 use crate::expr::{FilterError, Fuel, Scope};
 use crate::http::Meter;
 use crate::model::{Fault, FaultKind, Item, Text, Value};
@@ -187,6 +187,16 @@ pub trait StepSettings: Send + Sync {
 
     /// Whether it is a `limit`, which counts the descendants of each item of the source.
     fn is_limit(&self) -> bool {
+        false
+    }
+
+    /// What it does with an item that comes again.
+    fn repeats(&self) -> Repeats {
+        Repeats::Unknown
+    }
+
+    /// Whether an item ends here if its reply has not changed.
+    fn skips_unchanged(&self, _onward: &Onward) -> bool {
         false
     }
 

@@ -36,6 +36,7 @@ mod tls;
 mod token;
 mod transport;
 mod trust;
+mod validators;
 mod wire;
 
 #[cfg(test)]
@@ -62,4 +63,5 @@ pub use template::{Payload, RequestTemplate, Unrendered};
 pub use token::{Refusal, Token, read_header_name};
 pub use trust::Allow;
 pub use url::Url;
+pub use validators::{Validators, is_conditional, is_same_etag};
 pub use wire::{NO_REPLY, NoReply, Script, ScriptedReply, Sent, Wire, Witness};

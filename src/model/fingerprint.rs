@@ -19,6 +19,10 @@ impl Fingerprint {
         digest.copy_from_slice(context.finish().as_ref());
         Self(digest)
     }
+
+    pub fn into_bytes(self) -> [u8; 32] {
+        self.0
+    }
 }
 
 impl AsRef<[u8]> for Fingerprint {

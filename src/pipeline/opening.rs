@@ -241,6 +241,7 @@ impl Opening<'_> {
                 clock: self.shared.options.clock.clone(),
                 clients: self.plan.clients.clone(),
                 store: self.shared.store.clone(),
+                onward: step.onward,
             };
             let work = match step.settings.open(&context, limits)? {
                 Step::Transform(transform) => StepWork::Transform(transform),

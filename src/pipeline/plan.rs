@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::expect::Expect;
-use crate::component::{BatchLimits, Clients, Full, Retry, SinkSettings, SourceSettings, StepSettings};
+use crate::component::{BatchLimits, Clients, Full, Onward, Retry, SinkSettings, SourceSettings, StepSettings};
 use crate::expr::Filter;
 use crate::model::{Fingerprint, Size, Text};
 
@@ -80,6 +80,7 @@ pub struct StepPlan {
     pub retry: Retry,
     /// How many items the step's stage works on at once; only a network step has a stage.
     pub workers: usize,
+    pub onward: Onward,
 }
 
 #[derive(Clone)]

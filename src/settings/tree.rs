@@ -29,12 +29,19 @@ impl Node {
     /// Whether `word` stands in some text in it.
     pub fn mentions(&self, word: &str) -> bool {
         match &self.data {
-            Data::Text(text) => text.contains(word),
+            Data::Text(text) => has_word(text, word),
             Data::List(nodes) => nodes.iter().any(|node| node.mentions(word)),
             Data::Table(table) => table.iter().any(|(_, entry)| entry.node.mentions(word)),
             _ => false,
         }
     }
+}
+
+/// Whether a text has a word in it: no letter, digit or underscore stands right before or behind it.
+fn has_word(text: &str, word: &str) -> bool {
+    let is_part = |char: char| char.is_ascii_alphanumeric() || char == '_';
+    text.match_indices(word)
+        .any(|(at, _)| !text[..at].ends_with(is_part) && !text[at + word.len()..].starts_with(is_part))
 }
 
 /// A table in the order in which it is written.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use crate::component::{
-    FilterFault, Kind, Mark, MarkKind, Opened, Outputs, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Mark, MarkKind, Opened, Outputs, Repeats, Step, StepContext, StepSettings, Transform,
+    TransformScope,
 };
 use crate::expr::Filter;
 use crate::model::{Item, Text, Value, digest};
@@ -32,6 +33,11 @@ struct Changed {
 }
 
 impl StepSettings for Changed {
+    fn repeats(&self) -> Repeats {
+        // Without a key it compares with whatever came last.
+        if self.key.is_some() { Repeats::End } else { Repeats::EndInARow }
+    }
+
     fn open(&self, context: &StepContext, _limit: usize) -> Opened<Step> {
         let (settings, pipeline, component) = (self.clone(), context.pipeline.clone(), context.id.clone());
         Ok(Step::Transform(Arc::new(Comparing { settings, pipeline, component })))

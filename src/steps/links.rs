@@ -9,7 +9,7 @@ use scraper::{ElementRef, Html, HtmlTreeSink, Selector};
 use url::Url;
 
 use crate::component::{
-    FilterFault, Kind, Opened, Outputs, Reason, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Opened, Outputs, Reason, Repeats, Step, StepContext, StepSettings, Transform, TransformScope,
 };
 use crate::expr::Fuel;
 use crate::model::{Fault, FaultKind, Item, Value};
@@ -68,6 +68,10 @@ impl Links {
 }
 
 impl StepSettings for Links {
+    fn repeats(&self) -> Repeats {
+        Repeats::AlikeEach
+    }
+
     fn open(&self, context: &StepContext, _limit: usize) -> Opened<Step> {
         Ok(Step::Transform(Arc::new(Opening { settings: self.clone(), clock: context.clock.clone() })))
     }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::component::{
-    FilterFault, Kind, Opened, Outputs, Reason, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Opened, Outputs, Reason, Repeats, Step, StepContext, StepSettings, Transform, TransformScope,
 };
 use crate::expr::Filter;
 use crate::model::Item;
@@ -46,6 +46,10 @@ struct Map {
 }
 
 impl StepSettings for Map {
+    fn repeats(&self) -> Repeats {
+        if self.name == EACH.name { Repeats::AlikeEach } else { Repeats::Alike }
+    }
+
     fn open(&self, _context: &StepContext, _limit: usize) -> Opened<Step> {
         Ok(Step::Transform(Arc::new(self.clone())))
     }

@@ -38,7 +38,9 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::component::{FilterFault, MarkKind, Outputs, Reason, Step, StepContext, Transform, TransformScope};
+    use crate::component::{
+        FilterFault, MarkKind, Onward, Outputs, Reason, Step, StepContext, Transform, TransformScope,
+    };
     use crate::expr::Fuel;
     use crate::http::{Allow, Clients};
     use crate::model::{Item, Labels, Origin, Value, json};
@@ -64,6 +66,7 @@ mod tests {
             id: "step".into(),
             clients: Clients::open(HashMap::new(), Allow::default(), &clock).unwrap(),
             store: Store::open(folder.path()).unwrap(),
+            onward: Onward::default(),
             clock,
         };
         match settings.open(&context, 0) {

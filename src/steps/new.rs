@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::component::{
-    FilterFault, Kind, Mark, MarkKind, Opened, Outputs, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Mark, MarkKind, Opened, Outputs, Repeats, Step, StepContext, StepSettings, Transform,
+    TransformScope,
 };
 use crate::expr::Filter;
 use crate::model::{Item, Text};
@@ -33,6 +34,11 @@ struct New {
 }
 
 impl StepSettings for New {
+    fn repeats(&self) -> Repeats {
+        // A key that is forgotten comes through again.
+        if self.keep.is_none() { Repeats::End } else { Repeats::Unknown }
+    }
+
     fn open(&self, context: &StepContext, _limit: usize) -> Opened<Step> {
         let (settings, pipeline, component) = (self.clone(), context.pipeline.clone(), context.id.clone());
         Ok(Step::Transform(Arc::new(Opening { settings, pipeline, component })))

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::component::{
-    FilterFault, Kind, Opened, Outputs, Reason, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Opened, Outputs, Reason, Repeats, Step, StepContext, StepSettings, Transform, TransformScope,
 };
 use crate::expr::Fuel;
 use crate::model::{Columns, Fault, FaultKind, Item, Value, json};
@@ -69,6 +69,10 @@ impl Parse {
 }
 
 impl StepSettings for Parse {
+    fn repeats(&self) -> Repeats {
+        Repeats::AlikeEach
+    }
+
     fn open(&self, _context: &StepContext, _limit: usize) -> Opened<Step> {
         Ok(Step::Transform(Arc::new(*self)))
     }

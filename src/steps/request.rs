@@ -4,6 +4,7 @@ mod into;
 mod kinds;
 mod listing;
 mod policy;
+mod unchanged;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,8 +17,9 @@ use self::into::Place;
 pub(super) use self::kinds::{DELETE, GET, HEAD, PATCH, POST, PUT, REQUEST};
 use self::listing::{Listing, ListingStep};
 use self::policy::{Answer, Decision, Policy};
+use self::unchanged::{Compared, Skipping, Unchanged};
 use crate::component::{
-    Continuation, Fetch, Fetched, FilterFault, Opened, Outputs, Reason, Step, StepContext, StepSettings,
+    Continuation, Fetch, Fetched, FilterFault, Onward, Opened, Outputs, Reason, Step, StepContext, StepSettings,
     TransformScope, with_fuel,
 };
 use crate::expr::{Fuel, Scope};
@@ -52,6 +54,8 @@ struct Settings {
     listing: Option<Listing>,
     read_as: ReadAs,
     policy: Policy,
+    /// What its author says; nothing leaves it to what follows.
+    unchanged: Option<Unchanged>,
 }
 
 fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<Box<dyn StepSettings>> {
@@ -62,14 +66,24 @@ fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<B
     let listing = if method == Method::Head { None } else { Listing::read(section, &payload, into.as_ref()) };
     let words = [("auto", ReadAs::Auto), ("json", ReadAs::Json), ("text", ReadAs::Text), ("bytes", ReadAs::Bytes)];
     let read_as = section.choice("as", &words, "what the reply is read as; with \"auto\" its content type says");
+    let unchanged = Unchanged::read(section, method);
     let endpoint = EndpointSettings::read(section);
     let policy = Policy::read(section);
-    Some(Box::new(Settings { template: template?, payload, endpoint, into, listing, read_as, policy }))
+    if listing.is_some() && section.has("unchanged") {
+        let way_out = "remove it, or take the reply apart with a step `each` in place of `items`";
+        section.mistake("unchanged", "a list is always asked for, since it may have other pages", way_out);
+    }
+    Some(Box::new(Settings { template: template?, payload, endpoint, into, listing, read_as, policy, unchanged }))
 }
 
 impl StepSettings for Settings {
     fn is_network(&self) -> bool {
         true
+    }
+
+    fn skips_unchanged(&self, onward: &Onward) -> bool {
+        self.listing.is_none()
+            && Unchanged::is_skipped(self.unchanged, self.template.method, self.template.is_constant(), onward)
     }
 
     fn error_policy(&self) -> Vec<(String, String)> {
@@ -84,8 +98,9 @@ impl StepSettings for Settings {
                 Fault::stop(FaultKind::Request, message)
             })?;
         }
+        let skipping = self.skips_unchanged(&context.onward).then(|| Skipping::new(context, self.into.is_some()));
         let settings = Arc::new(self.clone());
-        let step = RequestStep { settings, endpoint, clock: context.clock.clone() };
+        let step = RequestStep { settings, endpoint, skipping, clock: context.clock.clone() };
         Ok(Step::Fetch(match &self.listing {
             None => Arc::new(step),
             Some(listing) => Arc::new(ListingStep::new(step, listing.clone(), context)),
@@ -98,7 +113,15 @@ impl StepSettings for Settings {
 struct RequestStep {
     settings: Arc<Settings>,
     endpoint: Endpoint,
+    /// If items end here whose reply has not changed.
+    skipping: Option<Skipping>,
     clock: Clock,
+}
+
+/// What came of sending a request: the reply to it, or why there is none.
+enum Exchange {
+    Reply(Method, Url, Response),
+    NoReply(Answer),
 }
 
 #[async_trait]
@@ -116,7 +139,28 @@ impl Fetch for RequestStep {
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
-        let answer = Arc::new(self.send(self.request(item).await?, meter).await?);
+        let mut request = self.request(item).await?;
+        let known = match &self.skipping {
+            Some(skipping) => skipping.begin(&mut request, item)?,
+            None => None,
+        };
+        let mut mark = None;
+        let answer = match self.exchange(request, meter).await? {
+            Exchange::Reply(method, url, response) => {
+                if let Some(known) = known {
+                    match known.compare(&response).await? {
+                        Compared::Unchanged(outputs) => {
+                            self.endpoint.accept(response.ticket.as_ref());
+                            return Ok(outputs.into());
+                        }
+                        Compared::Changed(left) => mark = left,
+                    }
+                }
+                self.replied(method, url, response, meter).await
+            }
+            Exchange::NoReply(answer) => answer,
+        };
+        let answer = Arc::new(answer);
         let labels = item.labels.with_reply(answer.reply.clone());
         if let Some(reason) = self.decide(item, &answer, &labels).await? {
             return Ok(Outputs::Filtered(reason).into());
@@ -126,7 +170,12 @@ impl Fetch for RequestStep {
             Some(place) => place.put(&item.value, reply),
             None => reply,
         };
-        Ok(Outputs::One(Item { labels, ..item.with_value(value) }).into())
+        let item = Item { labels, ..item.with_value(value) };
+        Ok(match mark {
+            Some(mark) => Outputs::Marked(item, mark),
+            None => Outputs::One(item),
+        }
+        .into())
     }
 }
 
@@ -148,12 +197,19 @@ impl RequestStep {
 
     /// Sends a request. What it came to is for the policy to decide, unless nothing was tried.
     async fn send(&self, request: Request, meter: &Meter) -> Result<Answer, Fault> {
+        Ok(match self.exchange(request, meter).await? {
+            Exchange::Reply(method, url, response) => self.replied(method, url, response, meter).await,
+            Exchange::NoReply(answer) => answer,
+        })
+    }
+
+    async fn exchange(&self, request: Request, meter: &Meter) -> Result<Exchange, Fault> {
         let (method, url) = (request.method, request.url.clone());
         let started = self.clock.instant();
         match self.endpoint.send(request, meter).await {
-            Ok(response) => Ok(self.replied(method, url, response, meter).await),
+            Ok(response) => Ok(Exchange::Reply(method, url, response)),
             Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => Err(fault),
-            Err(fault) => Ok(self.not_replied(method, url, started, fault)),
+            Err(fault) => Ok(Exchange::NoReply(self.not_replied(method, url, started, fault))),
         }
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::component::{
-    FilterFault, Kind, Opened, Outputs, Step, StepContext, StepSettings, Transform, TransformScope,
+    FilterFault, Kind, Opened, Outputs, Repeats, Step, StepContext, StepSettings, Transform, TransformScope,
 };
 use crate::expr::Filter;
 use crate::model::{Item, Text};
@@ -32,6 +32,10 @@ struct Set {
 }
 
 impl StepSettings for Set {
+    fn repeats(&self) -> Repeats {
+        Repeats::Alike
+    }
+
     fn open(&self, _context: &StepContext, _limit: usize) -> Opened<Step> {
         Ok(Step::Transform(Arc::new(self.clone())))
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gatherd::component::{
-    Fetch, Fetched, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find,
+    Fetch, Fetched, Onward, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find,
 };
 use gatherd::expr::Vars;
 use gatherd::http::{Allow, ClientSettings, Clients, Grow, Meter};
@@ -75,6 +75,7 @@ fn open(settings: &dyn StepSettings, clients: Clients) -> Arc<dyn Fetch> {
         clock: Clock::system(),
         clients,
         store: Store::open(folder.path()).unwrap(),
+        onward: Onward::default(),
     };
     match settings.open(&context, 0).unwrap() {
         Step::Fetch(fetch) => fetch,

@@ -68,7 +68,14 @@ pub(super) fn tap_steps(assembled: &mut Assembled, pipeline: &str) -> (Vec<Text>
             let (id, retry) = (step.id.clone(), step.retry);
             plan.steps.push(step);
             let settings = Arc::new(Tap { id: id.clone(), seen: seen.clone() });
-            let tap = StepPlan { id: format!("{id}.tap").into(), settings, when: None, retry, workers: 1 };
+            let tap = StepPlan {
+                id: format!("{id}.tap").into(),
+                settings,
+                when: None,
+                retry,
+                workers: 1,
+                onward: crate::component::Onward::default(),
+            };
             plan.steps.push(tap);
             ids.push(id);
         }
