@@ -27,6 +27,7 @@ pub struct SourceContext {
     /// The source shall end: one tick a schedule, a list to its end.
     pub once: bool,
     pub store: Store,
+    pub clients: Clients,
     /// For a source that others hand items to.
     pub listeners: Listeners,
     /// In a single run: what else goes on, for a source that cannot tell by itself that it is at its end.

@@ -10,8 +10,12 @@ use crate::runtime::{Clock, block_on};
 use crate::store::Store;
 
 pub fn sink_context(name: &str, clock: Clock) -> SinkContext {
-    let clients = Clients::open(HashMap::new(), Allow::default(), &clock).unwrap();
-    SinkContext { name: name.into(), clock, clients, store: store() }
+    SinkContext { name: name.into(), clients: clients(&clock), clock, store: store() }
+}
+
+/// No client but the default one.
+fn clients(clock: &Clock) -> Clients {
+    Clients::open(HashMap::new(), Allow::default(), clock).unwrap()
 }
 
 /// The context of a source that begins anew.
@@ -21,6 +25,7 @@ pub fn source_context(pipeline: &str, id: &str, clock: Clock) -> SourceContext {
         trigger: Arc::default(),
         pipeline: pipeline.into(),
         id: id.into(),
+        clients: clients(&clock),
         clock,
         position: None,
         progress: Arc::new(Progress::default()),

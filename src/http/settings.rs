@@ -299,6 +299,13 @@ impl EndpointSettings {
         Self { caller: Caller::Sink, ..Self::read_basic(section) }
     }
 
+    /// These settings for a server that may hold its reply back so long, where no other limit is given.
+    pub fn with_patience(mut self, first_byte: Duration) -> Self {
+        let first_byte = *self.limits.first_byte.get_or_insert(first_byte);
+        self.limits.whole.get_or_insert(first_byte + Limits::DEFAULT.whole);
+        self
+    }
+
     /// These settings, with a limit for bodies where none is given.
     pub fn with_max_body(mut self, max_body: Size) -> Self {
         self.limits.max_body.get_or_insert(max_body);

@@ -177,6 +177,7 @@ impl Opening<'_> {
             trigger: trigger.clone(),
             once: options.once,
             store: store.clone(),
+            clients: self.plan.clients.clone(),
             listeners: listeners.clone(),
             quiescence: quiescence.clone(),
         };

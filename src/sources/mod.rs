@@ -4,6 +4,7 @@ mod cron;
 mod every;
 mod items;
 mod lines;
+mod long_poll;
 mod queue;
 mod schedule;
 mod webhook;
@@ -14,7 +15,7 @@ use crate::component::{Kind, SourceSettings};
 
 /// Every source, by the name of its component key.
 pub const KINDS: &[Kind<dyn SourceSettings>] =
-    &[every::KIND, cron::KIND, items::KIND, lines::KIND, queue::KIND, webhook::KIND];
+    &[every::KIND, cron::KIND, items::KIND, lines::KIND, long_poll::KIND, queue::KIND, webhook::KIND];
 
 #[cfg(test)]
 mod tests {
