@@ -1,7 +1,7 @@
 //! Sources make items.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_channel::Sender;
 use async_trait::async_trait;
@@ -9,7 +9,7 @@ use event_listener::Event;
 use jiff::Timestamp;
 
 use super::{Opened, SourceContext};
-use crate::model::{Fault, ItemId, Labels, Outcome, Text, Value, Window};
+use crate::model::{Fault, Findings, ItemId, Labels, Outcome, Text, Value, Window};
 use crate::store::Lease;
 
 /// Makes items when the engine asks for them.
@@ -41,6 +41,8 @@ pub struct Produced {
     /// Why this is no good item, such as a line that is not JSON: the engine makes it a dead letter of the source,
     /// with the value as it was read, and that settles it.
     pub fault: Option<Fault>,
+    /// Where what is found of the item and its descendants is noted, for a source that asks for it.
+    pub findings: Option<Arc<Findings>>,
     /// Nothing else of its source comes before it has ended, so no sink shall wait for more to write with it.
     pub alone: bool,
 }
@@ -58,6 +60,7 @@ impl Produced {
             again: None,
             place,
             fault: None,
+            findings: None,
             alone: false,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use jiff::Timestamp;
 
-use super::{Labels, Text, Value};
+use super::{Findings, Labels, Text, Value};
 
 /// What travels from a source through steps to sinks. A clone shares its contents.
 #[derive(Clone, Debug)]
@@ -56,6 +56,8 @@ pub struct Origin {
     pub alone: bool,
     /// Whether it is a tick that is like any other, since nothing asks for its window.
     pub is_tick: bool,
+    /// For a source that wants to know what is found of its item.
+    pub findings: Option<Arc<Findings>>,
     /// The dead letter that it is, on its way once more. It passes `new` and `changed`.
     pub replayed: Option<i64>,
     /// How many descendants have passed a `limit` so far, one counter for each such step.
@@ -67,12 +69,21 @@ impl Origin {
     /// the same place gives the same id after a restart.
     pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
         let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
-        Self { pipeline, id, window, alone: false, is_tick: false, replayed: None, passed: counters(limits) }
+        Self::again(pipeline, id, window, limits)
     }
 
     /// The origin of an item that was stored on its way, and goes on from there.
     pub fn again(pipeline: Text, id: ItemId, window: Option<Window>, limits: usize) -> Self {
-        Self { pipeline, id, window, alone: false, is_tick: false, replayed: None, passed: counters(limits) }
+        Self {
+            pipeline,
+            id,
+            window,
+            alone: false,
+            is_tick: false,
+            findings: None,
+            replayed: None,
+            passed: counters(limits),
+        }
     }
 
     /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.

@@ -5,6 +5,7 @@
 mod columns;
 mod digest;
 mod fault;
+mod findings;
 mod fingerprint;
 mod item;
 pub mod json;
@@ -18,6 +19,7 @@ mod value;
 pub use columns::Columns;
 pub use digest::digest;
 pub use fault::{Fault, FaultKind, Verdict};
+pub use findings::Findings;
 pub use fingerprint::Fingerprint;
 pub use item::{Item, ItemId, Origin, TraceId, Window};
 pub use labels::{Labels, Reply, headers_value};

@@ -137,6 +137,9 @@ impl Feeder {
 impl Delivery {
     fn delivered(self) {
         self.from.counters.left(1);
+        if let Some(findings) = &self.parcel.item.origin.findings {
+            findings.found_new();
+        }
         self.parcel.ack.settle(Outcome::Delivered);
     }
 

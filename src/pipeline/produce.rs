@@ -154,7 +154,7 @@ async fn ask(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
 
 /// Starts an item of the source on its way.
 async fn start(pipeline: &Running, produced: Produced, limits: usize) {
-    let Produced { value, labels, window, position, lease, told, again, place, fault, alone } = produced;
+    let Produced { value, labels, window, position, lease, told, again, place, fault, findings, alone } = produced;
     let order = next_order();
     let sequence = pipeline.ledger.ahead.produced(position, lease, told);
     pipeline.ledger.progress.produced();
@@ -171,7 +171,7 @@ async fn start(pipeline: &Running, produced: Produced, limits: usize) {
             Origin { is_tick, ..origin }
         }
     };
-    let item = Item::new(Arc::new(Origin { alone, ..origin }), value, labels);
+    let item = Item::new(Arc::new(Origin { alone, findings, ..origin }), value, labels);
     let charge = pipeline.budget.charge(order, item.value.size_in_memory());
     let parcel = Parcel::new(item, Ack::root(sequence, pipeline.settler.clone()), charge);
     match fault {

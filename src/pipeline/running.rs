@@ -233,6 +233,9 @@ impl Running {
             parcel.ack.settle(Outcome::Filtered);
             return;
         }
+        if let Some(findings) = &parcel.item.origin.findings {
+            findings.found_new();
+        }
         changes.push(Change::Push(Push::of(queues, &parcel.item)));
         parcel.ack.branch(changes, None).settle(Outcome::Delivered);
     }

@@ -5,14 +5,15 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::schedule::{Rules, Ticker, Times};
+use super::schedule::{Adaptive, Bounds, Pace, Rules, Ticker, Times};
 use crate::component::{Kind, Opened, Promise, Source, SourceContext, SourceSettings};
-use crate::settings::Section;
+use crate::settings::{Rule, Section};
 
 pub(super) const KIND: Kind<dyn SourceSettings> = Kind {
     name: "every",
     summary: "Ticks at a steady pace. The first tick ever comes within 5 s of the start, each later one a period \
-              after the one before, also over restarts. A tick's value is its window: {\"start\": …, \"end\": …}.",
+              after the one before, also over restarts. A tick's value is its window: {\"start\": …, \"end\": …}. \
+              With `min` and `max` the pace follows how often there is something new.",
     sample: r#"
 [pipeline.heartbeat]
 from  = { every = "1m" }
@@ -22,28 +23,52 @@ steps = [{ map = "{since: .start, until: .end}" }]
 };
 
 struct Every {
-    period: Duration,
-    align: bool,
+    spacing: Spacing,
     rules: Rules,
+}
+
+/// How far apart ticks are.
+#[derive(Clone, Copy)]
+enum Spacing {
+    Steady { period: Duration, align: bool },
+    Adaptive(Bounds),
 }
 
 impl Every {
     fn read(section: &mut Section<'_>) -> Option<Self> {
         section.shorthand("period");
-        let period = section.required("period", "how long it is from one tick to the next");
-        let align = section.or(
-            "align",
-            false,
-            "ticks fall on whole multiples of the period since 1970 in UTC, such as full minutes, instead of counting \
-             from the first tick",
+        let period: Option<Duration> = section.optional("period", "how long it is from one tick to the next");
+        let min: Option<Duration> = section.optional(
+            "min",
+            "with `max`, in place of `period`: how long it is at least. The time to the next tick is halved after one \
+             of which something was delivered, and grows by half after any other. Replies that are fresh for longer, \
+             as Cache-Control or Expires say, are not asked for before. With `durable` every tick counts as one that \
+             brought something",
         );
+        let max: Option<Duration> = section.optional("max", "how long it is at most from one tick to the next");
+        const ALIGN: &str = "ticks fall on whole multiples of the period since 1970 in UTC, such as full minutes, \
+                             instead of counting from the first tick";
+        let is_adaptive = section.has("min") || section.has("max");
+        let align = !is_adaptive && section.or("align", false, ALIGN);
         let rules = Rules::read(section);
-        let period: Duration = period?;
-        if period < Duration::from_millis(1) {
-            section.mistake("period", "a schedule cannot tick that often", "write at least \"1ms\"");
+        let spacing = if is_adaptive {
+            Spacing::Adaptive(Self::read_bounds(section, min.zip(max))?)
+        } else {
+            if !section.has("period") {
+                let way_out = "add `period = \"1m\"`, or `min` and `max` for a pace that follows what ticks bring";
+                section.broken(Rule::MissingKey, "period", "`every` needs `period`", way_out);
+            }
+            Spacing::Steady { period: period?, align }
+        };
+        let (key, shortest) = match spacing {
+            Spacing::Steady { period, .. } => ("period", period),
+            Spacing::Adaptive(Bounds { min, .. }) => ("min", min),
+        };
+        if shortest < Duration::from_millis(1) {
+            section.mistake(key, "a schedule cannot tick that often", "write at least \"1ms\"");
             return None;
         }
-        if rules.jitter >= period {
+        if rules.jitter >= shortest {
             section.mistake(
                 "jitter",
                 "the jitter is not shorter than the period, so a tick could come after the next one",
@@ -51,11 +76,28 @@ impl Every {
             );
             return None;
         }
-        Some(Self { period, align, rules })
+        Some(Self { spacing, rules })
     }
 
-    fn times(&self, start: Timestamp) -> Pace {
-        Pace { anchor: if self.align { Timestamp::UNIX_EPOCH } else { start }, period: self.period }
+    fn read_bounds(section: &mut Section<'_>, bounds: Option<(Duration, Duration)>) -> Option<Bounds> {
+        let has = |key| section.has(key);
+        if has("period") {
+            let message = "`period` says how far apart ticks always are, and `min` and `max` that it depends";
+            section.mistake("period", message, "keep one of the two");
+            return None;
+        }
+        if let Some(key) = ["min", "max"].into_iter().find(|key| !has(key)) {
+            let other = if key == "min" { "max" } else { "min" };
+            let message = format!("there is `{other}`, but no `{key}`");
+            section.mistake(other, message, format!("add `{key}`, or write `period` for a steady pace"));
+            return None;
+        }
+        let (min, max) = bounds?;
+        if max < min {
+            section.mistake("max", "`max` is shorter than `min`", "write a longer `max` or a shorter `min`");
+            return None;
+        }
+        Some(Bounds { min, max })
     }
 }
 
@@ -69,39 +111,23 @@ impl SourceSettings for Every {
     }
 
     fn ticks_after(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
-        let times = self.times(now);
+        // Nobody knows what ticks will bring.
+        let Spacing::Steady { period, align } = self.spacing else { return Vec::new() };
+        let times = steady(now, period, align);
         std::iter::successors(times.after(now), |tick| times.after(*tick)).take(count).collect()
     }
 
     fn open(&self, context: SourceContext) -> Opened<Box<dyn Source>> {
-        Ok(Box::new(Ticker::new(context, self.rules, |start| Arc::new(self.times(start)))))
+        let position = context.position.clone();
+        Ok(Box::new(Ticker::new(context, self.rules, |start| match self.spacing {
+            Spacing::Steady { period, align } => Arc::new(steady(start, period, align)),
+            Spacing::Adaptive(bounds) => Arc::new(Adaptive::starting(bounds, start, position.as_ref())),
+        })))
     }
 }
 
-/// Every time that lies a whole number of periods from the anchor, before it or after it.
-struct Pace {
-    anchor: Timestamp,
-    period: Duration,
-}
-
-impl Pace {
-    /// The tick that lies `periods` from the one at or before `time`.
-    fn tick(&self, time: Timestamp, periods: i128) -> Option<Timestamp> {
-        let period = i128::try_from(self.period.as_nanos()).ok()?;
-        let passed = (time.as_nanosecond() - self.anchor.as_nanosecond()).div_euclid(period);
-        let nanoseconds = (passed + periods).checked_mul(period)?.checked_add(self.anchor.as_nanosecond())?;
-        Timestamp::from_nanosecond(nanoseconds).ok()
-    }
-}
-
-impl Times for Pace {
-    fn after(&self, time: Timestamp) -> Option<Timestamp> {
-        self.tick(time, 1)
-    }
-
-    fn until(&self, time: Timestamp) -> Option<Timestamp> {
-        self.tick(time, 0)
-    }
+fn steady(start: Timestamp, period: Duration, align: bool) -> Pace {
+    Pace { anchor: if align { Timestamp::UNIX_EPOCH } else { start }, period }
 }
 
 #[cfg(test)]
@@ -109,7 +135,8 @@ mod tests {
     use super::*;
 
     fn every(period: u64, align: bool) -> Every {
-        Every { period: Duration::from_secs(period), align, rules: Rules::DEFAULT }
+        let spacing = Spacing::Steady { period: Duration::from_secs(period), align };
+        Every { spacing, rules: Rules::DEFAULT }
     }
 
     fn check(every: &Every, now: &str, ticks: &[&str]) {
@@ -127,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_tick_is_found_before_and_after_any_time() {
-        let pace = every(60, false).times("2026-01-01T10:00:30Z".parse().unwrap());
+        let pace = steady("2026-01-01T10:00:30Z".parse().unwrap(), Duration::from_secs(60), false);
         let time = |text: &str| text.parse::<Timestamp>().unwrap();
         assert_eq!(pace.until(time("2026-01-01T10:00:30Z")), Some(time("2026-01-01T10:00:30Z")));
         assert_eq!(pace.before(time("2026-01-01T10:00:30Z")), Some(time("2026-01-01T09:59:30Z")));

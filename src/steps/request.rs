@@ -25,7 +25,7 @@ use crate::component::{
 use crate::expr::{Fuel, Scope};
 use crate::http::{
     Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, Url, attempt,
-    host_of, is_json, is_success, retry_after, shown, value_of,
+    fresh_until, host_of, is_json, is_success, retry_after, shown, value_of,
 };
 use crate::model::{Fault, FaultKind, Item, Labels, Reply, Text, Value, Verdict};
 use crate::runtime::{self, Clock};
@@ -145,12 +145,14 @@ impl Fetch for RequestStep {
             None => None,
         };
         let mut mark = None;
-        let answer = match self.exchange(request, meter).await? {
+        let answer = match self.exchange(item, request, meter).await? {
             Exchange::Reply(method, url, response) => {
                 if let Some(known) = known {
                     match known.compare(&response).await? {
                         Compared::Unchanged(outputs) => {
-                            self.endpoint.accept(response.ticket.as_ref());
+                            if self.settings.policy.refreshes_auth() {
+                                self.endpoint.accept(response.ticket.as_ref());
+                            }
                             return Ok(outputs.into());
                         }
                         Compared::Changed(left) => mark = left,
@@ -196,18 +198,23 @@ impl RequestStep {
     }
 
     /// Sends a request. What it came to is for the policy to decide, unless nothing was tried.
-    async fn send(&self, request: Request, meter: &Meter) -> Result<Answer, Fault> {
-        Ok(match self.exchange(request, meter).await? {
+    async fn send(&self, item: &Item, request: Request, meter: &Meter) -> Result<Answer, Fault> {
+        Ok(match self.exchange(item, request, meter).await? {
             Exchange::Reply(method, url, response) => self.replied(method, url, response, meter).await,
             Exchange::NoReply(answer) => answer,
         })
     }
 
-    async fn exchange(&self, request: Request, meter: &Meter) -> Result<Exchange, Fault> {
+    async fn exchange(&self, item: &Item, request: Request, meter: &Meter) -> Result<Exchange, Fault> {
         let (method, url) = (request.method, request.url.clone());
         let started = self.clock.instant();
         match self.endpoint.send(request, meter).await {
-            Ok(response) => Ok(Exchange::Reply(method, url, response)),
+            Ok(response) => {
+                if let Some(findings) = &item.origin.findings {
+                    findings.found_reply(fresh_until(&response.headers, response.fetched_at));
+                }
+                Ok(Exchange::Reply(method, url, response))
+            }
             Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => Err(fault),
             Err(fault) => Ok(Exchange::NoReply(self.not_replied(method, url, started, fault))),
         }

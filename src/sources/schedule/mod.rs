@@ -1,13 +1,19 @@
 //! What all schedules share: the rules that a config sets, and the source that keeps them.
 
+mod adaptive;
+mod pace;
 mod ticker;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
+use crate::model::Findings;
 use crate::settings::Section;
 
+pub(super) use adaptive::{Adaptive, Bounds};
+pub(super) use pace::Pace;
 pub(super) use ticker::Ticker;
 
 /// The longest time from the very first start of a schedule to its first tick.
@@ -24,6 +30,16 @@ pub(super) trait Times: Send + Sync {
     /// The last tick before `time`, if there was one.
     fn before(&self, time: Timestamp) -> Option<Timestamp> {
         self.until(time.checked_sub(Duration::from_nanos(1)).ok()?)
+    }
+
+    /// How far apart ticks are at present, if that follows what they bring.
+    fn interval(&self) -> Option<Duration> {
+        None
+    }
+
+    /// The times after a tick of which this was found; nothing if they stay as they are.
+    fn following(&self, _tick: Timestamp, _found: &Findings) -> Option<Arc<dyn Times>> {
+        None
     }
 }
 

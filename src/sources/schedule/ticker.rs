@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use jiff::{SignedDuration, Timestamp};
 
+use super::adaptive::INTERVAL;
 use super::{FIRST_TICK_WITHIN, Missed, Overlap, Rules, Times};
 use crate::component::{Position, Produced, Source, SourceContext};
-use crate::model::{Fault, ItemId, Text, Value, Window};
+use crate::model::{Fault, Findings, ItemId, Text, Value, Window};
 use crate::runtime;
 
 /// The longest sleep: how soon a clock that was set, or a machine that woke up, is noticed.
@@ -38,6 +39,8 @@ pub(in crate::sources) struct Ticker {
     floor: Timestamp,
     /// Ticks up to this time were missed.
     missed_until: Timestamp,
+    /// The tick in flight and what is found of it, if that makes a difference to the times.
+    watched: Option<(Timestamp, Arc<Findings>)>,
     /// Both clocks when they were last looked at.
     looked: (Timestamp, Instant),
     ended: bool,
@@ -69,6 +72,7 @@ impl Ticker {
             passed: mark.unwrap_or(floor),
             floor,
             missed_until: now,
+            watched: None,
             looked,
             ended: false,
         };
@@ -156,6 +160,16 @@ impl Ticker {
         if self.due(latest) <= now { latest } else { self.times.before(latest).unwrap_or(latest) }
     }
 
+    /// Once a tick that was watched has ended, goes on at the pace that follows from it.
+    fn learn(&mut self) {
+        if self.context.progress.in_flight() == 0
+            && let Some((tick, findings)) = self.watched.take()
+            && let Some(times) = self.times.following(tick, &findings)
+        {
+            self.times = times;
+        }
+    }
+
     /// Whether this tick waits until none is in flight, instead of being skipped.
     fn waits(&self, tick: Timestamp) -> bool {
         self.context.once
@@ -173,9 +187,12 @@ impl Ticker {
         let end = Text::from(tick.to_string());
         let value = [("start".into(), Value::from(start.to_string())), ("end".into(), Value::Text(end.clone()))];
         let place = end.as_bytes().to_vec();
+        let findings = self.times.interval().map(|_| Arc::<Findings>::default());
+        self.watched = findings.clone().map(|findings| (tick, findings));
         Produced {
             window: Some(Window { start, end: tick }),
-            position: Some(Position(Value::Text(end))),
+            position: Some(Position(write_mark(end, self.times.interval()))),
+            findings,
             ..Produced::new(value.into_iter().collect(), place)
         }
     }
@@ -185,9 +202,11 @@ impl Ticker {
 impl Source for Ticker {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
         while !self.ended {
+            self.learn();
             let now = self.look();
             if self.context.trigger.is_asked() {
                 self.context.progress.idle().await;
+                self.learn();
                 self.context.trigger.answer();
                 let now = whole_milliseconds(self.look());
                 return Ok(Some(self.make(now)));
@@ -196,7 +215,11 @@ impl Source for Ticker {
             let ahead = due.duration_since(now);
             if ahead.is_positive() {
                 let sleep = self.context.clock.sleep(ahead.unsigned_abs().min(SLEEP));
-                runtime::race(sleep, self.context.trigger.asked()).await;
+                let sleep = runtime::race(sleep, self.context.trigger.asked());
+                match &self.watched {
+                    None => sleep.await,
+                    Some(_) => runtime::race(sleep, self.context.progress.idle()).await,
+                }
             } else if self.context.progress.in_flight() == 0 {
                 return Ok(Some(self.make(tick)));
             } else if self.waits(tick) {
@@ -211,9 +234,22 @@ impl Source for Ticker {
     }
 }
 
+/// A position is the mark alone, or an object with the mark and the interval.
 fn read_mark(position: &Value) -> Option<Timestamp> {
-    position.as_text()?.parse().ok()
+    let mark = match position {
+        Value::Object(noted) => noted.get(MARK)?,
+        mark => mark,
+    };
+    mark.as_text()?.parse().ok()
 }
+
+fn write_mark(mark: Text, interval: Option<Duration>) -> Value {
+    let Some(interval) = interval else { return Value::Text(mark) };
+    let milliseconds = i64::try_from(interval.as_millis()).unwrap_or(i64::MAX);
+    [(MARK.into(), Value::Text(mark)), (INTERVAL.into(), Value::from(milliseconds))].into_iter().collect()
+}
+
+const MARK: &str = "mark";
 
 fn whole_milliseconds(time: Timestamp) -> Timestamp {
     Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time)

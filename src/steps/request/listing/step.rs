@@ -107,7 +107,7 @@ impl Fetch for ListingStep {
             }
             let request = self.request(&written, &progress)?;
             let asked = request.url.clone();
-            let answer = Arc::new(self.step.send(request, meter).await?);
+            let answer = Arc::new(self.step.send(item, request, meter).await?);
             let labels = item.labels.with_reply(answer.reply.clone());
             match self.step.decide(item, &answer, &labels).await {
                 Ok(None) => return self.take(item, &labels, &answer, &asked, &written, &partition, progress).await,
