@@ -61,7 +61,7 @@ fn nothing_is_lost_or_altered_by_kills_under_load() {
         let daemon = workplace.start();
         oracle.begin(WINDOW / 2, LONGEST, &ways);
         // Not to wait for anything: this is the random moment, now in the first turmoil, now under load.
-        let longest = random.choice([30_000, 150_000]).unwrap_or_default();
+        let longest = random.choice([30_000, 400_000]).unwrap_or_default();
         thread::sleep(Duration::from_micros(random.u64(0..=longest)));
         daemon.kill();
         oracle.wait();

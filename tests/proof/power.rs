@@ -88,7 +88,7 @@ fn nothing_that_was_acknowledged_is_lost_or_altered_by_power_cuts() {
         let daemon = workplace.start();
         oracle.begin(ITEMS, LONGEST, std::slice::from_ref(&way));
         // Not to wait for anything: this is the random moment, now in the first turmoil, now under load.
-        let longest = random.choice([50_000, 300_000]).unwrap_or_default();
+        let longest = random.choice([50_000, 400_000]).unwrap_or_default();
         thread::sleep(Duration::from_micros(random.u64(0..=longest)));
         // Behind a real cut nobody answers any more. Here the process lives on for a moment, and an fsync that was
         // under way may even succeed: the journal was given up, so it finds nothing left to wait for.
