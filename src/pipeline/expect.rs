@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::plan::{PipelinePlan, Plan, SourcePlan};
 use super::replay::OpenSources;
 use super::running::Running;
+use super::status::Pause;
 use crate::component::{Opened, Produced, Promise, Source, SourceContext, SourceSettings};
 use crate::model::{Fault, Fingerprint, Object, Text, Value, show_duration};
 use crate::runtime::{self, Clock};
@@ -112,7 +113,7 @@ struct Watched {
     pipeline: Text,
     expect: Expect,
     counters: Arc<Counters>,
-    /// Gone once it has come to its end: then nothing new is expected any more.
+    /// Gone once it has come to its end.
     running: Weak<Running>,
     /// How many items had come through at which time, as far back as is looked.
     samples: VecDeque<(Instant, u64)>,
@@ -185,7 +186,8 @@ impl Watched {
     }
 
     fn newness(&mut self, within: Duration, through: u64, clock: &Clock) -> Vec<Finding> {
-        let is_over = self.running.upgrade().is_none();
+        // Nothing new is expected of what has come to its end, or was paused by a person.
+        let is_over = self.running.upgrade().is_none_or(|running| running.pause() == Some(Pause::ByHand));
         let newest = self.counters.newest_age(clock);
         let age = newest.unwrap_or_else(|| self.counters.age(clock));
         let shown = show_duration(within);

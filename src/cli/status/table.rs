@@ -84,7 +84,7 @@ fn write_pipelines(out: &mut Vec<u8>, status: &Status, before: Option<&Status>) 
         ]);
     }
     table.write(out)?;
-    for pipeline in status.pipelines.iter() {
+    for pipeline in &status.pipelines {
         if let Some(fault) = &pipeline.fault {
             writeln!(out, "{} stopped: {fault}", pipeline.name)?;
         }

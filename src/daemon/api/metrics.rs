@@ -8,6 +8,9 @@ use super::status::condition_name;
 use crate::pipeline::{ComponentStatus, PipelineState, PipelineStatus, Role, SinkHealth, SinkStatus};
 use crate::telemetry::{Exposition, Format, ProcessUse};
 
+/// A family of metrics: its name, its help, and the value that the status of something has.
+type Metric<S, V> = (&'static str, &'static str, fn(&S) -> V);
+
 impl Api {
     pub(super) fn exposition(&self, format: Format) -> String {
         let mut exposition = Exposition::new(format);
@@ -95,7 +98,7 @@ impl Api {
 
 fn write_components(exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
     let each = || pipelines.iter().flat_map(|pipeline| pipeline.components.iter().map(|one| (&*pipeline.name, one)));
-    let counters: [(&'static str, &str, fn(&ComponentStatus) -> Option<u64>); 5] = [
+    let counters: [Metric<ComponentStatus, Option<u64>>; 5] = [
         ("gatherd_component_items_in", "Items that entered a step or the way to a sink.", |component| {
             (component.role != Role::Source).then_some(component.counts.entered)
         }),
@@ -150,7 +153,7 @@ fn labels<'a>(pipeline: &'a str, component: &'a ComponentStatus) -> [(&'a str, &
 }
 
 fn write_pipelines(exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
-    let counters: [(&'static str, &str, fn(&PipelineStatus) -> u64); 2] = [
+    let counters: [Metric<PipelineStatus, u64>; 2] = [
         (
             "gatherd_pipeline_items_settled",
             "Items of the source that have ended, with all that came of them.",
@@ -164,7 +167,7 @@ fn write_pipelines(exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
         let mut family = exposition.counter(name, help);
         pipelines.iter().for_each(|pipeline| _ = family.sample(&[("pipeline", &pipeline.name)], count(pipeline)));
     }
-    let gauges: [(&'static str, &str, fn(&PipelineStatus) -> Option<f64>); 5] = [
+    let gauges: [Metric<PipelineStatus, Option<f64>>; 5] = [
         ("gatherd_pipeline_items_in_flight", "Items of the source that have not ended.", |pipeline| {
             Some(pipeline.in_flight as f64)
         }),
@@ -202,7 +205,7 @@ fn write_pipelines(exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
 }
 
 fn write_sinks(exposition: &mut Exposition, sinks: &[SinkStatus]) {
-    let gauges: [(&'static str, &str, fn(&SinkStatus) -> Option<u64>); 5] = [
+    let gauges: [Metric<SinkStatus, Option<u64>>; 5] = [
         ("gatherd_sink_up", "Whether the destination takes items.", |sink| {
             Some((sink.health == SinkHealth::Works).into())
         }),
