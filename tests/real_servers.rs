@@ -123,8 +123,8 @@ fn httpbin_is_told_what_the_config_says() {
             Ends::Delivered("\"ada\""),
         ),
         (
-            "a wrong password",
-            r#"{ get = { via = "bin", url = "/basic-auth/bo/secret" } }"#,
+            "a wrong password that is left to the step",
+            r#"{ get = { via = "own", url = "/basic-auth/bo/secret" } }"#,
             Ends::Dead("status", 1, "401 Unauthorized"),
         ),
         ("a token", r#"{ get = { via = "token", url = "/bearer" } }, { map = ".token" }"#, Ends::Delivered("\"t-1\"")),
@@ -145,6 +145,10 @@ fn httpbin_is_told_what_the_config_says() {
         [http.bin]
         base = "{url}"
         auth = {{ basic = {{ user = "ada", password = "secret" }} }}
+
+        [http.own]
+        base = "{url}"
+        auth = {{ basic = {{ user = "ada", password = "secret" }}, refresh_when = "false" }}
 
         [http.token]
         base = "{url}"

@@ -44,15 +44,15 @@ pub(super) fn reloading() {
 
 /// What the last reload came to, until the next live status line.
 pub(super) fn status(status: &str) {
-    notify(&[NotifyState::Status(status)]);
+    notify(&[NotifyState::Status(&secret::mask(status))]);
 }
 
 /// Tells `status` now and then, if there is a service manager.
-pub(super) fn tell_status(clock: Clock, mut status: impl FnMut() -> String + Send + 'static) -> Option<Task<()>> {
+pub(super) fn tell_status(clock: Clock, mut live: impl FnMut() -> String + Send + 'static) -> Option<Task<()>> {
     std::env::var_os("NOTIFY_SOCKET")?;
     Some(runtime::spawn(async move {
         loop {
-            notify(&[NotifyState::Status(&secret::mask(&status()))]);
+            status(&live());
             clock.sleep(STATUS_EVERY).await;
         }
     }))

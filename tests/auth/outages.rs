@@ -38,12 +38,11 @@ fn a_token_end_point_that_is_down_is_waited_for() {
     wait_until("the status says it", || status_has(&manager, "client api cannot sign in"));
     assert_eq!(workplace.read("out.ndjson"), "");
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap();
-    let issuer = api.clone();
     std::thread::spawn(move || {
         for stream in listener.incoming() {
             let mut stream = stream.unwrap();
             let _ = std::io::Read::read(&mut stream, &mut [0; 4096]);
-            let got = reqwest_token(&issuer);
+            let got = token_of(&api);
             let _ = stream.write_all(&json(&got));
         }
     });
@@ -57,7 +56,7 @@ fn a_token_end_point_that_is_down_is_waited_for() {
 }
 
 /// A token of the API, asked for by this test.
-fn reqwest_token(api: &Api) -> String {
+fn token_of(api: &Api) -> String {
     let mut stream = std::net::TcpStream::connect(api.server.address).unwrap();
     stream.write_all(b"POST /token HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n").unwrap();
     let mut reply = [0; 4096];
@@ -204,7 +203,7 @@ fn the_time_that_a_client_waits_is_none_in_which_its_items_failed() {
     let workplace = Workplace::new(&format!("{}{}{IDLE}", client(&api, ""), items(1, retry)));
     let down = reply("503 Service Unavailable", &[], "");
     std::thread::spawn({
-        let (api, down) = (api.clone(), down.clone());
+        let api = api.clone();
         move || {
             wait_until("a token was given", || api.issued() == 1);
             api.deny(Some(down));

@@ -130,17 +130,17 @@ fn a_client_s_certificate_is_shown_and_read_again_on_sighup() {
 #[test]
 fn files_that_do_not_fit_together_are_told_at_the_start() {
     let authority = Authority::new();
-    let workplace = Workplace::new(&format!(
+    let workplace = Workplace::new(
         r#"
         [http.api]
         base = "https://localhost"
-        tls = {{ cert_file = "client.pem", key_file = "client.key" }}
+        tls = { cert_file = "client.pem", key_file = "client.key" }
 
         [pipeline.one]
-        from  = {{ items = [1] }}
-        steps = [{{ get = {{ via = "api", url = "/" }} }}]
-        "#
-    ));
+        from  = { items = [1] }
+        steps = [{ get = { via = "api", url = "/" } }]
+        "#,
+    );
     workplace.write("client.pem", authority.certify("client").0.pem());
     for (key, cause) in [
         (

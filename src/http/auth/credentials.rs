@@ -35,6 +35,9 @@ const AHEAD: Duration = Duration::from_secs(60);
 /// A token with less than this left is not used any more: it could end on its way.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
 
+/// Whatever its issuer says, a token is good for so long, so that no issuer is asked again and again.
+const SHORTEST_LIFE: Duration = Duration::from_millis(250);
+
 /// How soon a request comes again that waits for a token. It doubles while the token does not come.
 const SOON: Duration = Duration::from_millis(10);
 /// The longest time after which a request that waits looks again whether things have changed. It costs nothing.
@@ -250,11 +253,11 @@ impl Credentials {
         is_held_back.then(|| format!("client {} cannot sign in: {}", self.client, trouble.cause))
     }
 
-    /// What it was given may have changed: it is asked for anew, and a client that was held back tries at once.
+    /// What it was given may have changed: a file is read again, and a client that was held back tries at once.
     pub(in crate::http) fn look_again(&self) {
         let now = self.clock.instant();
         let mut state = self.lock();
-        if let Some(held) = state.held.as_mut().filter(|_| self.scheme.issuer().is_some()) {
+        if let Some(held) = state.held.as_mut().filter(|held| held.token.look_again.is_some()) {
             held.renew_at = Some(now);
         }
         let State { denied, refused, .. } = &mut *state;
@@ -287,8 +290,11 @@ impl Credentials {
         is_over(&state.denied) && (is_due || (state.usable(now).is_none() && is_over(&state.refused)))
     }
 
-    /// Starts the task that gets a new token.
+    /// Starts the task that gets a new token, unless one is on its way.
     fn send_for_token(self: &Arc<Self>, state: &mut State, client: &Arc<Client>, now: Instant) {
+        if state.awaited.is_some() {
+            return;
+        }
         state.awaited = Some(now);
         let (own, client) = (self.clone(), client.clone());
         drop(runtime::spawn(async move {
@@ -320,7 +326,9 @@ impl Credentials {
                 if let Some(denied) = state.denied.take().filter(|denied| denied.is_told) {
                     log::info!(client = &*self.client, after:? = denied.count; "client can sign in again");
                 }
-                state.take(token, now);
+                // A new session ends the one before it, so that one is used to its end.
+                let is_ahead = !self.scheme.uses_cookies();
+                state.take(token, is_ahead, now);
             }
         }
     }
@@ -378,7 +386,7 @@ impl State {
         (!held.is_refused && !is_over).then(|| held.token.clone())
     }
 
-    fn take(&mut self, token: Token, now: Instant) {
+    fn take(&mut self, token: Token, is_ahead: bool, now: Instant) {
         let is_same = self.held.as_ref().is_some_and(|held| held.token.text == token.text);
         if !is_same {
             self.generation += 1;
@@ -388,8 +396,8 @@ impl State {
                 refused.until = now;
             }
         }
-        let lifetime = token.lifetime;
-        let ahead = lifetime.map(|lifetime| lifetime - AHEAD.min(lifetime / 4));
+        let lifetime = token.lifetime.map(|lifetime| lifetime.max(SHORTEST_LIFE));
+        let ahead = lifetime.filter(|_| is_ahead).map(|lifetime| lifetime - AHEAD.min(lifetime / 4));
         self.held = Some(Held {
             renew_at: token.look_again.or(ahead).map(|delay| now + delay),
             ends_at: lifetime.map(|lifetime| now + (lifetime - LAST_MOMENT.min(lifetime / 10))),
