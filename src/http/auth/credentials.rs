@@ -49,9 +49,6 @@ const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// The longest where a person has to act.
 const LONGEST_REFUSAL: Duration = Duration::from_secs(300);
 
-/// After a new token that did not help, a refusal is a request's own for so long, if other requests are accepted.
-const DISTRUST: Duration = Duration::from_secs(60);
-
 /// How many requests are remembered that were refused.
 const REFUSED_REMEMBERED: usize = 1024;
 
@@ -94,10 +91,8 @@ struct State {
     accepted: Option<Instant>,
     /// The token was made new because the server refused the one before it, and nothing was accepted since.
     is_renewed: bool,
-    /// Until when a new token is not believed to help against refusals.
-    distrust_until: Option<Instant>,
-    /// Requests that were refused, and when they were sent.
-    refusals: HashMap<u64, Instant>,
+    /// Requests that were refused.
+    refusals: HashMap<u64, Refusal>,
 }
 
 struct Held {
@@ -106,6 +101,14 @@ struct Held {
     renew_at: Option<Instant>,
     ends_at: Option<Instant>,
     is_refused: bool,
+}
+
+/// What is remembered of a request that was refused.
+struct Refusal {
+    /// When it was sent the last time.
+    sent_at: Instant,
+    /// How often it was refused again, after others had been accepted in the meantime.
+    outlived: u32,
 }
 
 /// Failures one after the other.
@@ -199,20 +202,20 @@ impl Credentials {
         let has_issuer = self.scheme.issuer().is_some();
         let mut state = self.lock();
         let is_current = ticket.generation == state.generation;
-        let before = state.note_refusal(ticket);
-        if before.is_some_and(|before| state.accepted > Some(before)) {
+        let is_known = state.refusals.contains_key(&ticket.fingerprint);
+        let outlived = state.note_refusal(ticket);
+        // The very token was good for a request that was sent no earlier than this one.
+        let is_contradicted = is_current && state.accepted >= Some(ticket.sent_at);
+        // A token can end at any moment, also one that was just made new for this request: that may happen once.
+        let enough = if has_issuer { 2 } else { 1 };
+        if outlived >= enough || (is_contradicted && (is_known || !has_issuer)) {
             state.refusals.remove(&ticket.fingerprint);
-            state.distrust_until = Some(now + DISTRUST);
             return Ok(());
         }
         if has_issuer {
             let is_on_its_way = state.awaited.is_some() && state.held.as_ref().is_some_and(|held| held.is_refused);
             if !is_current || is_on_its_way {
                 return Err(self.comes_again(&state, now));
-            }
-            if state.accepted.is_some() && state.distrust_until.is_some_and(|until| now < until) {
-                state.refusals.remove(&ticket.fingerprint);
-                return Ok(());
             }
             if let Some(held) = &mut state.held {
                 held.is_refused = true;
@@ -222,13 +225,10 @@ impl Credentials {
                 self.send_for_token(&mut state, client, now);
                 return Err(self.comes_again(&state, now));
             }
-        } else if state.accepted.is_some_and(|accepted| accepted >= ticket.sent_at) {
-            state.refusals.remove(&ticket.fingerprint);
-            return Ok(());
         }
         // Requests that were on their way together are refused together.
-        let is_known = state.refused.as_ref().is_some_and(|refused| ticket.sent_at < refused.since);
-        if !is_known {
+        let is_late = state.refused.as_ref().is_some_and(|refused| ticket.sent_at < refused.since);
+        if !is_late {
             let cause = if has_issuer {
                 "the server refuses a token that was just issued"
             } else {
@@ -406,12 +406,19 @@ impl State {
         });
     }
 
-    /// Answers when a request that is refused was refused the last time.
-    fn note_refusal(&mut self, ticket: &Ticket) -> Option<Instant> {
+    /// Answers how often a request was refused again, after others had been accepted in the meantime.
+    fn note_refusal(&mut self, ticket: &Ticket) -> u32 {
         if self.refusals.len() >= REFUSED_REMEMBERED {
             self.refusals.clear();
         }
-        self.refusals.insert(ticket.fingerprint, ticket.sent_at)
+        let first = Refusal { sent_at: ticket.sent_at, outlived: 0 };
+        let Some(known) = self.refusals.get_mut(&ticket.fingerprint) else {
+            self.refusals.insert(ticket.fingerprint, first);
+            return 0;
+        };
+        let outlived = known.outlived + u32::from(self.accepted > Some(known.sent_at));
+        *known = Refusal { outlived, ..first };
+        outlived
     }
 }
 
