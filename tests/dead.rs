@@ -157,7 +157,11 @@ fn a_replayed_item_arrives_once_its_destination_was_mended() {
             }
             None => {
                 assert_eq!(said, "the next start replays 2 dead letters\n");
-                assert_eq!(workplace.dead_letters().len(), 2);
+                let asked =
+                    |letters: Vec<Value>| letters.iter().filter(|letter| letter["replay_asked"] == true).count();
+                assert_eq!(asked(workplace.dead_letters()), 2);
+                let table = dead(&workplace, &["list"]);
+                assert_eq!(table.lines().filter(|line| line.contains(" asked ")).count(), 2, "{table}");
                 workplace.start()
             }
         };

@@ -216,3 +216,29 @@ fn gatherd_pauses_while_the_disk_of_its_state_is_full_and_loses_no_dead_letter()
     assert_eq!(gatherd.child.wait().unwrap().code(), Some(1));
     assert_eq!(Store::open_to_read(&disk.path("state")).unwrap().dead_letter_count().unwrap(), 30);
 }
+
+#[test]
+fn gatherd_that_was_killed_on_a_full_disk_waits_at_its_next_start_until_there_is_space() {
+    let Some(disk) = SmallDisk::mount() else { return };
+    let filler = disk.fill(1 << 20);
+    // What is out of the queue at a crash must be noted at the next start.
+    let config = "[pipeline.p]\nfrom = { items = { range = [1, 15] } }\nto = ['q']\n[queue.q]\n\
+                  [pipeline.r]\nfrom = { queue = 'q' }\n\
+                  steps = [{ map = '\"x\" * 100000' }, { map = 'error' }]\nto = []\n";
+    let state = disk.path("state");
+    let waiting = "the disk of the state folder is full; waiting for space";
+    let mut killed = Running::start(&state, &["--once"], config);
+    killed.wait_for(waiting);
+    killed.child.kill().unwrap();
+    killed.child.wait().unwrap();
+    // What the crash gave back is taken too.
+    drop(filler);
+    let filler = disk.fill(0);
+    let mut gatherd = Running::start(&state, &["--once"], config);
+    gatherd.wait_for(waiting);
+    drop(filler);
+    gatherd.wait_for("there is space for the state again");
+    // Something was rejected.
+    assert_eq!(gatherd.child.wait().unwrap().code(), Some(1));
+    assert_eq!(Store::open_to_read(&state).unwrap().dead_letter_count().unwrap(), 15);
+}

@@ -19,6 +19,12 @@ pub trait Sink: Send + Sync {
         None
     }
 
+    /// Answers as soon as a batch that was to wait for room may find some. A sink that cannot tell never does, and is
+    /// asked again at the time that it named.
+    async fn wait_for_room(&self) {
+        std::future::pending().await
+    }
+
     /// Finishes what is open, after the last write.
     async fn close(&self) -> Result<(), Fault> {
         Ok(())

@@ -1,6 +1,6 @@
 //! A process's life, from its start to its exit.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,10 +10,13 @@ use super::control::Control;
 use super::reload::Reloader;
 use super::service_manager;
 use crate::assemble::{AdminSettings, Service};
-use crate::model::{Fault, FaultKind};
+use crate::model::{Fault, FaultKind, Verdict};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
 use crate::runtime::{self, Clock, Signal, Signals};
 use crate::store::Store;
+
+/// How often a full disk is tried again.
+const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 
 /// What a process is to do.
 pub struct Order {
@@ -69,7 +72,7 @@ impl Ending {
 /// Runs a plan until it has come to its end, or the process is asked to stop. `watch` is given the engine to show its
 /// progress; what it answers is kept until the end.
 pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<Ending, Fault> {
-    let store = Store::open(&order.state)?;
+    let store = open_store(&order.state)?;
     order.plan.clients.use_store(&store);
     let clock = Clock::system();
     let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };
@@ -133,6 +136,28 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let dead_letters = store.dead_letter_count()?;
         Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })
     })
+}
+
+/// Opens the store, and waits for space where the disk is too full for that: after a crash, say.
+fn open_store(folder: &Path) -> Result<Store, Fault> {
+    let mut is_waiting = false;
+    loop {
+        match Store::open(folder) {
+            Err(fault) if matches!(fault.verdict, Verdict::Retry { .. }) => {
+                if !std::mem::replace(&mut is_waiting, true) {
+                    log::warn!(fault:% = fault; "the disk of the state folder is full; waiting for space");
+                }
+                service_manager::starting("waiting for space on disk");
+                std::thread::sleep(SPACE_INTERVAL);
+            }
+            opened => {
+                if is_waiting && opened.is_ok() {
+                    log::info!("there is space for the state again; going on");
+                }
+                return opened;
+            }
+        }
+    }
 }
 
 /// Waits until the process is asked to stop. Until then it may be asked to reload, which goes on by itself.

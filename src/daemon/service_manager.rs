@@ -10,8 +10,14 @@ use crate::runtime::{self, Clock, Task};
 /// How often the status line is told anew.
 const STATUS_EVERY: Duration = Duration::from_secs(5);
 
-/// How much more time a stop asks for at once.
+/// How much more time a start or a stop asks for at once.
 const MORE_TIME: Duration = Duration::from_secs(30);
+
+/// The start takes its time, and this is why.
+pub(super) fn starting(status: &str) {
+    let more = u32::try_from(MORE_TIME.as_micros()).unwrap_or(u32::MAX);
+    notify(&[NotifyState::Status(status), NotifyState::ExtendTimeoutUsec(more)]);
+}
 
 pub(super) fn ready() {
     notify(&[NotifyState::Ready]);

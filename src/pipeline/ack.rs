@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU8, Ordering};
 
 use async_channel::Sender;
 
+use super::buffer::Coming;
 use super::flights::Flight;
 use super::runs::Run;
 use crate::model::{Outcome, Planted};
@@ -43,6 +44,8 @@ pub(super) struct Branch {
     pub(super) parent: Ack,
     pub(super) changes: Vec<Change>,
     pub(super) flight: Option<Flight>,
+    /// Kept until the changes are committed, if they put the item into buffers.
+    pub(super) coming: Vec<Coming>,
 }
 
 /// A page whose children have all ended: what it leaves behind waits for the pages before it.
@@ -87,8 +90,17 @@ impl Ack {
 
     /// The ack of the same item, which from here on leaves `changes` behind when it settles.
     pub(super) fn branch(self, changes: Vec<Change>, flight: Option<Flight>) -> Self {
+        self.branch_of(changes, flight, Vec::new())
+    }
+
+    /// The ack of the same item, which goes into buffers by `changes`.
+    pub(super) fn branch_into_buffers(self, changes: Vec<Change>, coming: Vec<Coming>) -> Self {
+        self.branch_of(changes, None, coming)
+    }
+
+    fn branch_of(self, changes: Vec<Change>, flight: Option<Flight>, coming: Vec<Coming>) -> Self {
         let settler = self.node.settler.clone();
-        Self::new(End::Branch(Branch { parent: self, changes, flight }), settler)
+        Self::new(End::Branch(Branch { parent: self, changes, flight, coming }), settler)
     }
 
     /// An ack for the next page of `run`, which is made of descendants of this item.

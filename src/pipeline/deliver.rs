@@ -321,7 +321,7 @@ impl Worker<'_> {
                         part.iter().for_each(|delivery| delivery.from.counters.retried(1));
                         self.sink.note_retry(&fault);
                     }
-                    if self.sink.life.sleep_until(&self.sink.clock, when).await {
+                    if self.wait_until(when).await {
                         parts.push((part, tries));
                     }
                 }
@@ -340,6 +340,16 @@ impl Worker<'_> {
                 Decision::Stop => part.iter().for_each(|item| item.from.stop(&fault)),
             }
         }
+    }
+
+    /// Waits until a batch may be written again; false if a stop came before.
+    async fn wait_until(&self, when: Instant) -> bool {
+        let RunningSink { sink, life, clock, .. } = self.sink;
+        let has_room = async {
+            sink.wait_for_room().await;
+            true
+        };
+        runtime::race(life.sleep_until(clock, when), has_room).await
     }
 
     /// One write; nothing if it takes so long that sources would have to wait for it.
@@ -363,9 +373,9 @@ impl Worker<'_> {
         let Some(buffer) = &self.sink.buffer else { return part };
         let (there, direct): (Vec<_>, Vec<_>) = part.into_iter().partition(|item| item.from.is_buffer);
         for Delivery { parcel, .. } in direct {
-            buffer.put();
+            let coming = buffer.put(parcel.size);
             let push = Change::Push(Push::of(vec![buffer.plan.queue.clone()], &parcel.item));
-            parcel.ack.branch(vec![push], None).settle(Outcome::Delivered);
+            parcel.ack.branch_into_buffers(vec![push], vec![coming]).settle(Outcome::Delivered);
         }
         there
     }

@@ -113,7 +113,7 @@ impl Opening<'_> {
         let Shared { store, options, life, recent, retries, .. } = self.shared;
         let clock = &options.clock;
         let (clients, store) = (self.plan.clients.clone(), store.clone());
-        let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, &store, clock)).transpose()?;
+        let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, &store));
         let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
         let (input, output) = async_channel::bounded(plan.channel());
         let opened = plan.settings.open(context)?;
@@ -183,7 +183,6 @@ impl Opening<'_> {
         };
         let source = plan.source.settings.open(context.clone())?;
         let (settler, ends) = async_channel::unbounded();
-        let buffer = plan.sinks.first().and_then(|name| sinks.get(name)?.buffer.clone());
         let ledger = Arc::new(Ledger {
             pipeline: plan.name.clone(),
             source_id: plan.source.id.clone(),
@@ -193,7 +192,6 @@ impl Opening<'_> {
             counters: counters.clone(),
             progress,
             store: store.clone(),
-            buffer: buffer.filter(|_| is_emptying),
             quiescence: quiescence.clone(),
         });
         let running = Arc::new(Running {

@@ -204,29 +204,24 @@ impl Running {
 
     /// The item goes into the buffers of sinks that lag, in the commit that settles it here. It is written once.
     async fn hand_to_buffers(&self, mut parcel: Parcel, lagging: &[&SinkInput]) {
-        let mut changes = Vec::new();
+        let (mut changes, mut coming) = (Vec::new(), Vec::new());
         let mut queues = Vec::new();
         for sink in lagging {
             let Some(buffer) = sink.buffer() else { continue };
             match buffer.room(&self.life).await {
-                Ok(Room::Free) => {}
-                Ok(Room::After(items)) => {
+                Room::Free => {}
+                Room::After(items) => {
                     sink.counters().filtered(Reason::Dropped, 1);
                     log::warn!(component = sink.component(); "buffer is full; its oldest item is dropped");
                     changes.push(Change::DropOldest { queue: buffer.plan.queue.clone(), items });
-                    buffer.left(items);
                 }
-                Ok(Room::Refused(fault)) => {
+                Room::Refused(fault) => {
                     self.give_up(parcel.share(), sink.component(), &fault);
                     continue;
                 }
-                Ok(Room::Never) => return,
-                Err(fault) => {
-                    self.stop(sink.component(), &fault);
-                    return;
-                }
+                Room::Never => return,
             }
-            buffer.put();
+            coming.push(buffer.put(parcel.size));
             queues.push(buffer.plan.queue.clone());
         }
         if queues.is_empty() {
@@ -237,7 +232,7 @@ impl Running {
             findings.found_new();
         }
         changes.push(Change::Push(Push::of(queues, &parcel.item)));
-        parcel.ack.branch(changes, None).settle(Outcome::Delivered);
+        parcel.ack.branch_into_buffers(changes, coming).settle(Outcome::Delivered);
     }
 }
 
@@ -283,6 +278,7 @@ pub(super) fn reject(
         first: now,
         last: now,
         count: 1,
+        is_replay_asked: false,
     };
     log::debug!(component = component, trace = &*letter.trace, fault:% = fault; "item became a dead letter");
     counters.rejected();

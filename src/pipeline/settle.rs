@@ -7,7 +7,6 @@ use async_channel::{Receiver, Sender};
 use event_listener::{Event, EventListener};
 
 use super::ack::{Branch, End, Ended, PageEnd};
-use super::buffer::Buffer;
 use super::counters::Counters;
 use super::flights::Flights;
 use super::life::Life;
@@ -33,8 +32,6 @@ pub(super) struct Ledger {
     pub(super) counters: Arc<Counters>,
     pub(super) progress: Arc<Progress>,
     pub(super) store: Store,
-    /// The buffer that this pipeline empties, if that is what it does.
-    pub(super) buffer: Option<Arc<Buffer>>,
     /// In a single run: what else goes on.
     pub(super) quiescence: Option<Arc<Quiescence>>,
 }
@@ -224,7 +221,6 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         }
     }
     let Moved { position, settled, abandoned, told } = ledger.ahead.ended(&roots);
-    let left = settled.len();
     changes.extend(settled.into_iter().map(Change::Settle));
     if ledger.quiescence.is_none() {
         changes.extend(abandoned.into_iter().map(|lease| Change::Release { lease, due: None }));
@@ -238,7 +234,9 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
         ledger.store.commit(changes).await?;
     }
     ledger.store.commit(late).await?;
-    for (outcome, Branch { parent, flight, .. }) in branches {
+    for (outcome, Branch { parent, flight, coming, .. }) in branches {
+        // What they put into buffers is counted by the store from now on.
+        drop(coming);
         if let Some(flight) = flight {
             let sharers = ledger.flights.end(&flight, outcome);
             if sharers > 0 {
@@ -265,9 +263,6 @@ async fn settle_group(ledger: &Ledger, group: Vec<Ended>) -> Result<(), Fault> {
     for (listener, outcome) in told {
         // Whoever asked may have gone.
         let _ = listener.try_send(outcome);
-    }
-    if let Some(buffer) = &ledger.buffer {
-        buffer.left(left as u64);
     }
     if let Some(quiescence) = &ledger.quiescence {
         quiescence.end(roots.len() + replayed.len());

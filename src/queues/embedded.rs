@@ -1,6 +1,7 @@
 //! `[queue.NAME]`, embedded: entries in the store of this process. This is the way in; the source `queue` is the way
 //! out.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,17 +9,17 @@ use jiff::Timestamp;
 
 use crate::component::{BatchLimits, Full, Opened, Sink, SinkContext, SinkSettings, WriteFault};
 use crate::expr::{Filter, FilterError, Fuel, Scope};
-use crate::model::{Fault, FaultKind, Item, Size, Text, Value};
+use crate::model::{Fault, FaultKind, Item, Size, Text, Value, Verdict};
 use crate::runtime::Clock;
 use crate::settings::Section;
-use crate::store::{Change, Entry, Push, QueueSize, Store};
+use crate::store::{Change, Entry, Push, QueueGauge, QueueSize, Store};
 
 /// How many items a queue holds, and how much they may take on disk.
 const ITEMS: u64 = 10_000_000;
 const BYTES: Size = Size(10 << 30);
 
-/// How often a full queue is looked at again.
-const FULL_INTERVAL: Duration = Duration::from_millis(200);
+/// How often a full queue is looked at again, whatever it tells of itself.
+const FULL_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The settings of a `[queue.NAME]`: the way in.
 #[derive(Clone)]
@@ -71,15 +72,27 @@ impl SinkSettings for QueueSettings {
 
     fn open(&self, context: SinkContext) -> Opened<Box<dyn Sink>> {
         let SinkContext { name, clock, store, .. } = context;
-        Ok(Box::new(QueueSink { settings: self.clone(), queue: name, clock, store }))
+        let gauge = store.queue_gauge(&name);
+        Ok(Box::new(QueueSink { settings: self.clone(), queue: name, gauge, clock, store }))
     }
 }
 
 struct QueueSink {
     settings: QueueSettings,
     queue: Text,
+    gauge: Arc<QueueGauge>,
     clock: Clock,
     store: Store,
+}
+
+/// What there is room for.
+struct Room {
+    /// How many items of the batch, from its beginning.
+    items: usize,
+    /// What has to go for them.
+    dropped: Option<Change>,
+    /// What becomes of the others.
+    fault: Option<Fault>,
 }
 
 /// Entries that go in with one push, since they have these in common.
@@ -92,10 +105,20 @@ struct Terms {
 #[async_trait]
 impl Sink for QueueSink {
     async fn write(&self, batch: &[Item]) -> Result<(), WriteFault> {
-        let mut changes = self.make_room(batch).await?;
+        let Room { items, dropped, fault } = self.room(batch.len());
+        if let Some(fault) = fault.as_ref().filter(|_| items == 0) {
+            return Err(match fault.verdict {
+                Verdict::Reject => WriteFault::Items((0..batch.len()).map(|place| (place, fault.clone())).collect()),
+                _ => WriteFault::Batch(fault.clone()),
+            });
+        }
         let mut faults = Vec::new();
+        if let Some(fault) = fault {
+            faults.extend((items..batch.len()).map(|place| (place, fault.clone())));
+        }
+        let mut changes = Vec::from_iter(dropped);
         let mut pushes: Vec<(Terms, Push)> = Vec::new();
-        for (place, item) in batch.iter().enumerate() {
+        for (place, item) in batch[..items].iter().enumerate() {
             match self.terms(item) {
                 Ok((terms, key)) => self.add(&mut pushes, terms, key, item),
                 Err(fault) => faults.push((place, fault)),
@@ -105,28 +128,47 @@ impl Sink for QueueSink {
         self.store.commit(changes).await?;
         if faults.is_empty() { Ok(()) } else { Err(WriteFault::Items(faults)) }
     }
+
+    async fn wait_for_room(&self) {
+        loop {
+            let shrunk = self.gauge.shrunk();
+            if self.free() > 0 {
+                return;
+            }
+            shrunk.await;
+        }
+    }
 }
 
 impl QueueSink {
-    /// What has to go so that the batch has room. The fault says that it has none.
-    async fn make_room(&self, batch: &[Item]) -> Result<Vec<Change>, WriteFault> {
-        let QueueSize { items, bytes, .. } = self.store.queue_size(&self.queue)?;
-        let QueueSettings { full, .. } = self.settings;
-        let more = batch.len() as u64;
-        let over = (items + more).saturating_sub(self.settings.items);
-        if over == 0 && bytes < self.settings.bytes.0 {
-            return Ok(Vec::new());
+    /// How many items it has room for. One that is not at its limit of bytes takes an item however large it is.
+    fn free(&self) -> u64 {
+        let QueueSize { items, bytes, .. } = self.gauge.size();
+        if bytes < self.settings.bytes.0 { self.settings.items.saturating_sub(items) } else { 0 }
+    }
+
+    fn room(&self, count: usize) -> Room {
+        let free = usize::try_from(self.free()).unwrap_or(usize::MAX).min(count);
+        if free == count {
+            return Room { items: count, dropped: None, fault: None };
         }
-        let message = || format!("the queue `{}` is full: it holds {items} items, {}", self.queue, Size(bytes));
-        match full {
-            Full::Block => Err(Fault::not_before(self.clock.instant() + FULL_INTERVAL, message()).into()),
+        let fault = || {
+            let QueueSize { items, bytes, .. } = self.gauge.size();
+            format!("the queue `{}` is full: it holds {items} items, {}", self.queue, Size(bytes))
+        };
+        match self.settings.full {
+            Full::Block => {
+                let fault = Fault::not_before(self.clock.instant() + FULL_INTERVAL, fault());
+                Room { items: free, dropped: None, fault: Some(fault) }
+            }
             Full::DeadLetter => {
-                let fault = Fault::reject(FaultKind::Refused, message());
-                Err(WriteFault::Items((0..batch.len()).map(|place| (place, fault.clone())).collect()))
+                Room { items: free, dropped: None, fault: Some(Fault::reject(FaultKind::Refused, fault())) }
             }
             Full::DropOldest => {
-                log::warn!(queue = &*self.queue, items = over.max(more); "queue is full; its oldest items are dropped");
-                Ok(vec![Change::DropOldest { queue: self.queue.clone(), items: over.max(more) }])
+                let over = (count - free) as u64;
+                log::warn!(queue = &*self.queue, items = over; "queue is full; its oldest items are dropped");
+                let dropped = Some(Change::DropOldest { queue: self.queue.clone(), items: over });
+                Room { items: count, dropped, fault: None }
             }
         }
     }

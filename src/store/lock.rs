@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-use super::fault::stop;
+use super::fault::{stop, unopened};
 use crate::model::{Fault, FaultKind};
 
 const FILE: &str = "gatherd.lock";
@@ -20,7 +20,7 @@ impl FolderLock {
     pub(super) fn take(folder: &Path) -> Result<Self, Fault> {
         let path = folder.join(FILE);
         let opened = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(&path);
-        let mut file = opened.map_err(|error| stop("open", &path, error))?;
+        let mut file = opened.map_err(|error| unopened("open", &path, &error))?;
         match file.try_lock() {
             Ok(()) => {
                 note_holder(&mut file);

@@ -46,12 +46,13 @@ pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Repla
 pub use entry::{Entry, Lease, Leased, Push, QueueCounts, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
 pub use kept::{Kept, KeptAt, KeptPlace};
+pub use queue::QueueGauge;
 pub use statistics::{PipelineStatistics, QueueStatistics, Statistics, TableStatistics};
 pub use validator::Validator;
 
 use crate::model::{Fault, Text, Value};
 use crate::runtime::{self, Clock};
-use fault::{is_damage, stop};
+use fault::{is_damage, stop, unopened};
 use layout::Layout;
 use lock::FolderLock;
 use lost_log::LogIndex;
@@ -84,19 +85,20 @@ impl Store {
     /// Opens the store in `folder`, makes both if they are not there, and holds them for this process alone.
     ///
     /// A damaged store stops no start: it is set aside under a name of its own, what can be read of it is kept, and
-    /// the log says so. A store that a later gatherd wrote is left alone, and is an error.
+    /// the log says so. A store that a later gatherd wrote is left alone, and is an error. If the disk is too full to
+    /// open it, the fault's verdict is to try again.
     pub fn open(folder: &Path) -> Result<Self, Fault> {
         Self::open_with(folder, Clock::system())
     }
 
     /// [`Store::open`] with a clock, by which seen keys are forgotten.
     pub fn open_with(folder: &Path, clock: Clock) -> Result<Self, Fault> {
-        folder::make_private(folder).map_err(|error| stop("make the state folder", folder, error))?;
+        folder::make_private(folder).map_err(|error| unopened("make the state folder", folder, &error))?;
         let lock = FolderLock::take(folder)?;
         let file = folder.join(FILE);
         let (connection, ledger) = open_whole(&file, &clock)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, 4);
-        let readers = Readers::open(&file, count).map_err(|error| stop("open", &file, error))?;
+        let readers = Readers::open(&file, count).map_err(|error| unopened("open", &file, &error))?;
         let writer = Some(Writer::start(connection, ledger, file, clock.clone())?);
         let inner = Inner { readers, writer, clock, folder: folder.to_owned(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
@@ -240,6 +242,12 @@ impl Store {
         }
     }
 
+    /// How much a queue holds, for who looks often.
+    pub fn queue_gauge(&self, queue: &str) -> Arc<QueueGauge> {
+        // Nothing ever changes in a store that is only looked into.
+        self.inner.writer.as_ref().map(|writer| writer.board().gauge(queue)).unwrap_or_default()
+    }
+
     /// Whether any queue holds anything, entries that are handed out included.
     pub fn is_anything_queued(&self) -> Result<bool, Fault> {
         Ok(self.queue_sizes()?.iter().any(|(_, size)| size.items > 0))
@@ -289,20 +297,19 @@ fn existing_file(folder: &Path) -> Result<PathBuf, Fault> {
 
 /// Opens the file for the writer, in this gatherd's schema, and replaces it if it is damaged.
 fn open_whole(file: &Path, clock: &Clock) -> Result<(Connection, Ledger), Fault> {
-    let failed = |error: &dyn std::fmt::Display| stop("open", file, error);
-    salvage::finish(file).map_err(|error| failed(&error))?;
-    folder::create(file).map_err(|error| failed(&error))?;
+    salvage::finish(file).map_err(|error| unopened("open", file, &error))?;
+    folder::create(file).map_err(|error| unopened("open", file, &error))?;
     match open_checked(file, clock) {
         Ok(Checked::Whole(connection, ledger)) => return Ok((connection, *ledger)),
         Ok(Checked::Newer(version)) => return Err(newer_schema(file, version)),
         Ok(Checked::Damaged(why)) => salvage::replace(file, &why)?,
         Err(error) if is_damage(&error) => salvage::replace(file, &error.to_string())?,
-        Err(error) => return Err(failed(&error)),
+        Err(error) => return Err(unopened("open", file, &error)),
     }
     match open_checked(file, clock) {
         Ok(Checked::Whole(connection, ledger)) => Ok((connection, *ledger)),
-        Ok(_) => Err(failed(&"the store that was made in its place is damaged too; is the disk?")),
-        Err(error) => Err(failed(&error)),
+        Ok(_) => Err(stop("open", file, "the store that was made in its place is damaged too; is the disk?")),
+        Err(error) => Err(unopened("open", file, &error)),
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use jiff::Timestamp;
 use rusqlite::Connection;
 
-use super::fault::stop;
+use super::fault::unopened;
 use super::folder::sync_folder_of;
 use super::rescue;
 use crate::model::Fault;
@@ -54,11 +54,12 @@ pub(super) fn damage(connection: &Connection, file: &Path) -> rusqlite::Result<O
 ///
 /// At every moment of it a crash leaves either the damaged store or the new one to be found by [`finish`].
 pub(super) fn replace(file: &Path, why: &str) -> Result<(), Fault> {
-    let failed = |error: &dyn std::fmt::Display| stop("set aside the damaged store", file, error);
+    const ATTEMPTED: &str = "set aside the damaged store";
+    let failed = |error: io::Error| unopened(ATTEMPTED, file, &error);
     let fresh = fresh_file(file);
-    remove_with_companions(&fresh).map_err(|error| failed(&error))?;
-    let rescued = rescue::rescue(file, &fresh).map_err(|error| failed(&error))?;
-    let aside = move_aside(file).and_then(|aside| finish(file).map(|()| aside)).map_err(|error| failed(&error))?;
+    remove_with_companions(&fresh).map_err(failed)?;
+    let rescued = rescue::rescue(file, &fresh).map_err(|error| unopened(ATTEMPTED, file, &error))?;
+    let aside = move_aside(file).and_then(|aside| finish(file).map(|()| aside)).map_err(failed)?;
     log::error!(
         why, set_aside:% = aside.display(), rows_kept = rescued.rows, damaged_rows = rescued.damaged_rows,
         tables_cut_short = rescued.tables_cut_short;

@@ -56,6 +56,7 @@ fn letter(item: u64, at: i64, message: &str) -> DeadLetter {
         first: time(at),
         last: time(at),
         count: 1,
+        is_replay_asked: false,
     }
 }
 

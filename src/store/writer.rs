@@ -11,7 +11,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 use super::cursor::{self, Editions};
 use super::dead_letter::{self, DeadBoard, Tally};
-use super::fault::{is_busy, is_damage, is_full, stop};
+use super::fault::{is_busy, is_damage, is_full, stop, unopened};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
 use super::{Change, Compacted, CursorKey, CursorMove, client_state, compact, paused, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Planted, Text, Value};
@@ -36,7 +36,7 @@ pub(super) struct Writer {
 impl Writer {
     pub(super) fn start(connection: Connection, ledger: Ledger, file: PathBuf, clock: Clock) -> Result<Self, Fault> {
         let board = ledger.board().clone();
-        let tally = Tally::recover(&connection).map_err(|error| stop("open", &file, error))?;
+        let tally = Tally::recover(&connection).map_err(|error| unopened("open", &file, &error))?;
         let dead_board = tally.board().clone();
         let waiting_for_space = Arc::new(AtomicBool::new(false));
         let editions = Editions::default();

@@ -45,7 +45,7 @@ fn write_table(letters: &[DeadLetter], out: &mut Vec<u8>) -> io::Result<()> {
     if letters.is_empty() {
         return writeln!(out, "no dead letters");
     }
-    let mut table = Table::new(["ID", "LAST", "PIPELINE", "COMPONENT", "FAULT", "TRIES", "MESSAGE"]);
+    let mut table = Table::new(["ID", "LAST", "PIPELINE", "COMPONENT", "FAULT", "TRIES", "REPLAY", "MESSAGE"]);
     for letter in letters {
         table.row([
             letter.id.to_string(),
@@ -54,6 +54,7 @@ fn write_table(letters: &[DeadLetter], out: &mut Vec<u8>) -> io::Result<()> {
             letter.component.to_string(),
             letter.fault.kind.clone(),
             letter.fault.attempts.to_string(),
+            if letter.is_replay_asked { "asked" } else { "-" }.to_owned(),
             letter.fault.message.clone(),
         ]);
     }

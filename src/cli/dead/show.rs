@@ -36,6 +36,9 @@ fn write_letter(letter: &DeadLetter, out: &mut Vec<u8>) -> io::Result<()> {
         writeln!(out, "  window     {} to {}", window.start, window.end)?;
     }
     writeln!(out, "  given up   {} times, first {:.0}, last {:.0}", letter.count, letter.first, letter.last)?;
+    if letter.is_replay_asked {
+        writeln!(out, "  replay     asked for")?;
+    }
     writeln!(out, "  value      {}", letter.value)?;
     writeln!(out, "  labels     {}", letter.labels)?;
     writeln!(out, "  history")?;

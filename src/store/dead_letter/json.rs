@@ -25,6 +25,7 @@ impl DeadLetter {
             ("first", Value::from(self.first.to_string())),
             ("last", Value::from(self.last.to_string())),
             ("count", Value::from(i64::try_from(self.count).unwrap_or(i64::MAX))),
+            ("replay_asked", Value::Bool(self.is_replay_asked)),
         ])
     }
 
@@ -53,6 +54,7 @@ impl DeadLetter {
             first: text("first")?.parse().ok()?,
             last: text("last")?.parse().ok()?,
             count: u64::try_from(json.get("count")?.as_i64()?).ok()?,
+            is_replay_asked: json.get("replay_asked") == Some(&Value::Bool(true)),
         })
     }
 

@@ -35,6 +35,8 @@ pub struct DeadLetter {
     pub last: Timestamp,
     /// How many times the item was given up.
     pub count: u64,
+    /// Whether it is asked to be replayed, or on its way. Only the store knows; it is no part of what is written.
+    pub is_replay_asked: bool,
 }
 
 /// One fault of a dead letter.

@@ -220,7 +220,8 @@ pub(in crate::store) fn list(
         && let Some(row) = rows.next()?
     {
         match read(row)? {
-            Some(letter) => {
+            Some(mut letter) => {
+                letter.is_replay_asked = is_replay_asked(connection, letter.id)?.value;
                 bytes = bytes.saturating_sub(letter.value.size_in_memory());
                 found.value.push(letter);
             }
@@ -268,7 +269,11 @@ pub(in crate::store) fn by_id(connection: &Connection, id: i64) -> rusqlite::Res
     let mut statement = connection.prepare_cached("SELECT * FROM dead_letter WHERE id = ?1")?;
     let row = statement.query_row([id], read).optional()?;
     let damaged = u64::from(matches!(row, Some(None)));
-    Ok(Found { value: row.flatten(), damaged })
+    let mut value = row.flatten();
+    if let Some(letter) = &mut value {
+        letter.is_replay_asked = is_replay_asked(connection, letter.id)?.value;
+    }
+    Ok(Found { value, damaged })
 }
 
 pub(in crate::store) fn count(connection: &Connection) -> rusqlite::Result<u64> {
@@ -308,6 +313,7 @@ fn read(row: &Row<'_>) -> rusqlite::Result<Option<DeadLetter>> {
                 first: first.parse().ok()?,
                 last,
                 count,
+                is_replay_asked: false,
             })
         };
         Ok(parsed())

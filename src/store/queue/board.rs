@@ -7,13 +7,13 @@ use std::time::Instant;
 
 use event_listener::{Event, EventListener};
 
-use super::Handed;
+use super::{Handed, QueueGauge};
 use crate::model::Text;
 use crate::store::{Lease, QueueSize};
 
 #[derive(Debug, Default)]
 pub(in crate::store) struct Board {
-    queues: Mutex<HashMap<Text, Shown>>,
+    queues: Mutex<HashMap<Text, Arc<QueueGauge>>>,
     /// Leases that nobody works on any more.
     given_back: Mutex<Vec<Lease>>,
     damaged_entries: AtomicU64,
@@ -28,20 +28,13 @@ struct ShownRecovery {
     look_again: Option<Instant>,
 }
 
-/// What is known of a queue as of the last commit.
-#[derive(Debug, Default)]
-struct Shown {
-    size: QueueSize,
-    changed: Arc<Event>,
-}
-
 impl Board {
     pub(in crate::store) fn size(&self, queue: &str) -> QueueSize {
-        self.lock().get(queue).map(|shown| shown.size).unwrap_or_default()
+        self.lock().get(queue).map(|gauge| gauge.size()).unwrap_or_default()
     }
 
     pub(in crate::store) fn sizes(&self) -> Vec<(Text, QueueSize)> {
-        let mut sizes: Vec<_> = self.lock().iter().map(|(name, shown)| (name.clone(), shown.size)).collect();
+        let mut sizes: Vec<_> = self.lock().iter().map(|(name, gauge)| (name.clone(), gauge.size())).collect();
         sizes.sort_by(|(one, _), (other, _)| one.cmp(other));
         sizes
     }
@@ -77,15 +70,15 @@ impl Board {
 
     /// Wakes at the next push to the queue, or release into it.
     pub(in crate::store) fn changed(&self, queue: &str) -> EventListener {
-        self.event(queue).listen()
+        self.gauge(queue).changed()
     }
 
     pub(super) fn show(&self, queue: &Text, size: QueueSize) {
-        self.lock().entry(queue.clone()).or_default().size = size;
+        self.gauge(queue).show(size);
     }
 
     pub(super) fn wake(&self, queue: &str) {
-        self.event(queue).notify(usize::MAX);
+        self.gauge(queue).wake();
     }
 
     /// Takes back what was handed out to someone who is gone; it is handed out again at the queue's next lease.
@@ -114,15 +107,15 @@ impl Board {
         self.recovery.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn event(&self, queue: &str) -> Arc<Event> {
+    pub(in crate::store) fn gauge(&self, queue: &str) -> Arc<QueueGauge> {
         let mut queues = self.lock();
-        if let Some(shown) = queues.get(queue) {
-            return shown.changed.clone();
+        if let Some(gauge) = queues.get(queue) {
+            return gauge.clone();
         }
-        queues.entry(queue.into()).or_default().changed.clone()
+        queues.entry(queue.into()).or_default().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Text, Shown>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Text, Arc<QueueGauge>>> {
         self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -12,6 +12,7 @@ mod batch;
 mod board;
 mod check;
 mod encoding;
+mod gauge;
 mod ledger;
 mod look;
 mod progress;
@@ -24,6 +25,7 @@ use jiff::Timestamp;
 
 pub(super) use board::{Board, HandedOut};
 pub(super) use check::check;
+pub use gauge::QueueGauge;
 pub(super) use ledger::Ledger;
 pub(super) use look::{counts, next_due, oldest, sizes};
 pub(super) use recovery::reconcile;

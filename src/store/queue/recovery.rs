@@ -200,6 +200,7 @@ impl Ledger {
             first: now,
             last: now,
             count: 1,
+            is_replay_asked: false,
         };
         put_dead_letter(connection, &letter)?;
         self.set(place, index, State::SETTLED, None);
