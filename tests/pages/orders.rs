@@ -157,6 +157,23 @@ fn a_page_that_is_refused_after_a_restart_begins_the_run_anew_and_what_settled_i
 }
 
 #[test]
+fn a_run_that_asked_for_another_window_is_not_gone_on_with() {
+    let behaviour = Behaviour { paging: Paging::Token, orders: orders(35), ..Behaviour::default() };
+    let api = Api::start(Behaviour { refuses: Some((20, "500 Internal Server Error")), ..behaviour });
+    let settings = r#"query = { to = "{window.end}" }, pages = "auto",
+                      new_by = { cursor = ".at", send_as = "since", key = ".id" }"#;
+    let workplace = Workplace::new(&config(&api, settings));
+    assert_eq!(workplace.run_once().code(), Some(1));
+    api.behave().refuses = None;
+    let before = api.server.seen().len();
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert_eq!(api.pages(before), [0, 10, 20, 30], "its pages would lack what this window has more");
+    let ids: Vec<u64> = arrived(&workplace).into_iter().map(|(id, _)| id).collect();
+    assert_eq!(ids, (1..=35).collect::<Vec<_>>(), "each once");
+}
+
+#[test]
 fn a_cursor_of_ascending_items_moves_page_by_page_and_goes_back_when_they_do_not_ascend() {
     let behaviour = Behaviour { paging: Paging::Token, orders: orders(35), ..Behaviour::default() };
     let api = Api::start(Behaviour { refuses: Some((20, "404 Not Found")), ..behaviour });

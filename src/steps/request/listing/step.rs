@@ -45,6 +45,19 @@ struct Shared {
     told_limit: AtomicBool,
 }
 
+/// A reply to the request for a page.
+struct Visit<'a> {
+    item: &'a Item,
+    partition: &'a Text,
+    /// The request as it is written, without page and cursor.
+    written: &'a Request,
+    /// The URL that was asked.
+    asked: Url,
+    answer: Arc<Answer>,
+    /// The item's, with those of the reply.
+    labels: Labels,
+}
+
 /// A page's items, and where it leads.
 struct Opened {
     values: Vec<Value>,
@@ -109,17 +122,19 @@ impl Fetch for ListingStep {
             let asked = request.url.clone();
             let answer = Arc::new(self.step.send(item, request, meter).await?);
             let labels = item.labels.with_reply(answer.reply.clone());
-            match self.step.decide(item, &answer, &labels).await {
-                Ok(None) => return self.take(item, &labels, &answer, &asked, &written, &partition, progress).await,
+            let decided = self.step.decide(item, &answer, &labels).await;
+            let visit = Visit { item, partition: &partition, written: &written, asked, answer, labels };
+            match decided {
+                Ok(None) => return self.take(&visit, progress).await,
                 Ok(Some(reason)) if progress.pages == 0 => return Ok(Outputs::Filtered(reason).into()),
                 Ok(Some(Reason::Robots)) => {
-                    let message =
-                        format!("the robots.txt of its site asks not to fetch the next page, `{}`", shown(&asked));
+                    let page = shown(&visit.asked);
+                    let message = format!("the robots.txt of its site asks not to fetch the next page, `{page}`");
                     return Err(Fault::reject(FaultKind::Robots, message));
                 }
                 // The policy says that there is nothing more.
-                Ok(Some(_)) => return self.end(item, &labels, &partition, progress),
-                Err(fault) if std::mem::take(&mut is_resumed) && is_refusal(&fault, &answer) => {
+                Ok(Some(_)) => return self.end(&visit, progress),
+                Err(fault) if std::mem::take(&mut is_resumed) && is_refusal(&fault, &visit.answer) => {
                     let Some(new_by) = &self.shared.listing.new_by else { return Err(fault) };
                     log::warn!(pipeline = &*self.shared.pipeline, component = &*self.shared.component, fault:% = fault;
                         "the page is refused that a run was to go on with; it begins anew at its cursor");
@@ -185,18 +200,9 @@ impl ListingStep {
     }
 
     /// Takes on a page that has come.
-    #[expect(clippy::too_many_arguments, reason = "what is known of the page")]
-    async fn take(
-        &self,
-        item: &Item,
-        labels: &Labels,
-        answer: &Arc<Answer>,
-        asked: &Url,
-        written: &Request,
-        partition: &Text,
-        mut progress: Progress,
-    ) -> Result<Fetched, Fault> {
-        let Opened { values, count, after } = self.open(item, labels, answer, asked, written, &progress).await?;
+    async fn take(&self, visit: &Visit<'_>, mut progress: Progress) -> Result<Fetched, Fault> {
+        let Visit { item, partition, asked, labels, .. } = visit;
+        let Opened { values, count, after } = self.open(visit, &progress).await?;
         let found = match &self.shared.listing.new_by {
             Some(new_by) => Some(self.find(item, labels, new_by, &values).await?),
             None => None,
@@ -223,7 +229,7 @@ impl ListingStep {
                 }
             }
             After::Next(next) => {
-                let next = self.checked(next, &values, count, answer, written, &mut progress);
+                let next = self.checked(next, &values, count, visit, &mut progress);
                 progress.next = next;
                 if limit.is_some_and(|limit| progress.pages.is_multiple_of(limit.max(1))) {
                     goes_on = false;
@@ -250,33 +256,28 @@ impl ListingStep {
             }
         };
         let next = (goes_on && !is_last).then(|| Continuation(progress.to_value()));
-        let item = Item { labels: labels.clone(), ..item.clone() };
+        let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let children = std::mem::take(&mut sifted.children);
         Ok(Fetched::Page(Box::new(Page { item, children, first_child, seen: sifted.seen, changes, next })))
     }
 
     /// The end of a run that has no last page.
-    fn end(&self, item: &Item, labels: &Labels, partition: &Text, mut progress: Progress) -> Result<Fetched, Fault> {
+    fn end(&self, visit: &Visit<'_>, mut progress: Progress) -> Result<Fetched, Fault> {
+        let Visit { item, partition, labels, .. } = visit;
         let changes = match &self.shared.listing.new_by {
             Some(new_by) => self.shared.runs.changes(partition, &mut progress, &mut Sifted::default(), true, new_by)?,
             None => Vec::new(),
         };
-        let item = Item { labels: labels.clone(), ..item.clone() };
+        let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let first_child = progress.children;
         Ok(Fetched::Page(Box::new(Page { item, children: Vec::new(), first_child, seen: 0, changes, next: None })))
     }
 
     /// Finds the items of a page, and where it leads.
-    async fn open(
-        &self,
-        item: &Item,
-        labels: &Labels,
-        answer: &Arc<Answer>,
-        asked: &Url,
-        written: &Request,
-        progress: &Progress,
-    ) -> Result<Opened, Fault> {
-        let (step, answer, asked, labels) = (self.clone(), answer.clone(), asked.clone(), labels.clone());
+    async fn open(&self, visit: &Visit<'_>, progress: &Progress) -> Result<Opened, Fault> {
+        let Visit { item, written, .. } = visit;
+        let (step, answer, asked, labels) =
+            (self.clone(), visit.answer.clone(), visit.asked.clone(), visit.labels.clone());
         let (window, now, items_so_far) = (item.origin.window, progress.next.clone(), progress.items);
         let sends_json = sends_json(&written.headers);
         with_fuel(move |fuel| {
@@ -324,10 +325,10 @@ impl ListingStep {
         next: Next,
         values: &[Value],
         count: Option<u64>,
-        answer: &Answer,
-        written: &Request,
+        visit: &Visit<'_>,
         progress: &mut Progress,
     ) -> Next {
+        let Visit { written, answer, .. } = visit;
         let page = progress.pages;
         let refused = |is_forbidden, why: String| {
             let message = format!("cannot go on after page {page} of `{}`: {why}", shown(&written.url));
