@@ -76,7 +76,9 @@ fn all_arrive(what: &str, items: usize, step: &str, more: &str) {
     assert_eq!(arrived, (1..=items as u64).collect::<Vec<_>>(), "{what}");
 }
 
+/// The headers that tell how many are left, and for how long.
 type Describe = fn(usize, Duration) -> Vec<String>;
+type BoxedDescribe = Box<dyn Fn(usize, Duration) -> Vec<String> + Send + Sync>;
 
 #[test]
 fn in_a_storm_of_429s_everything_arrives_and_the_pace_settles_at_the_limit() {
@@ -84,9 +86,8 @@ fn in_a_storm_of_429s_everything_arrives_and_the_pace_settles_at_the_limit() {
         let at = jiff::Timestamp::try_from(SystemTime::now() + left + Duration::from_secs(1)).unwrap();
         jiff::fmt::rfc2822::DateTimePrinter::new().timestamp_to_rfc9110_string(&at).unwrap()
     };
-    let dated: Box<dyn Fn(usize, Duration) -> Vec<String> + Send + Sync> =
-        Box::new(move |_, left| vec![format!("retry-after: {}", http_date(left))]);
-    let cases: [(&str, Box<dyn Fn(usize, Duration) -> Vec<String> + Send + Sync>); 3] = [
+    let dated: BoxedDescribe = Box::new(move |_, left| vec![format!("retry-after: {}", http_date(left))]);
+    let cases: [(&str, BoxedDescribe); 3] = [
         ("without a word", Box::new(|_, _| Vec::new())),
         ("with seconds", Box::new(|_, left| vec![format!("retry-after: {}", seconds(left))])),
         ("with a date", dated),

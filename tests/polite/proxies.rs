@@ -151,8 +151,11 @@ fn join(one: TcpStream, other: TcpStream) -> io::Result<()> {
     Ok(())
 }
 
+/// Variables and their values.
+type Environment<'a> = &'a [(&'a str, &'a str)];
+
 /// Gets `url` once through a client with these settings, told so by the environment.
-fn get(url: &str, client: &str, environment: &[(&str, &str)]) -> (Workplace, Ended) {
+fn get(url: &str, client: &str, environment: Environment<'_>) -> (Workplace, Ended) {
     let workplace = Workplace::new(&format!(
         r#"
         [http.own]
@@ -235,7 +238,7 @@ fn the_environment_names_proxies_and_who_is_reached_without() {
     let gone = format!("http://127.0.0.1:{}", closed_port());
     let gone = gone.as_str();
     // The client's settings, the environment, the host, and whether the proxy is asked.
-    let cases: &[(&str, &[(&str, &str)], &str, bool)] = &[
+    let cases: &[(&str, Environment<'_>, &str, bool)] = &[
         ("", &[("HTTP_PROXY", through)], "origin.invalid", true),
         ("", &[("http_proxy", through)], "origin.invalid", true),
         ("", &[("ALL_PROXY", through)], "origin.invalid", true),

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use http::HeaderMap;
 use jiff::Timestamp;
 
-use super::super::status::LONGEST_PAUSE;
-use super::super::status::read_date;
+use super::BUSY;
+use crate::http::status::{LONGEST_PAUSE, read_date};
 
 /// What is left until the reset.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,9 +164,12 @@ impl Spending {
         Self { left, limit: budget.limit, resets_at: now + budget.resets_in, last: now }
     }
 
-    pub(super) fn allowance(&self, now: Instant) -> Allowance {
+    /// Whether a request may go while so many others are on their way. After the reset no more go than the limit says,
+    /// or one alone, until a reply tells anew what is left.
+    pub(super) fn allowance(&self, taken: usize, now: Instant) -> Allowance {
         if self.resets_at <= now {
-            return Allowance::Now;
+            let is_within = (taken as u64) < self.limit.unwrap_or(1);
+            return if is_within { Allowance::Now } else { Allowance::Spread(now + BUSY) };
         }
         if self.left == 0 {
             return Allowance::Used(self.resets_at);
@@ -246,12 +249,12 @@ mod tests {
         let start = Instant::now();
         let budget = Budget { remaining: 11, limit: Some(100), resets_in: Duration::from_secs(60) };
         let mut spending = Spending::of(budget, 0, start);
-        assert_eq!(spending.allowance(start), Allowance::Now);
+        assert_eq!(spending.allowance(0, start), Allowance::Now);
         spending.take(start);
         let mut now = start;
         let mut sent = 0;
         loop {
-            match spending.allowance(now) {
+            match spending.allowance(0, now) {
                 Allowance::Now => {
                     spending.take(now);
                     sent += 1;
@@ -265,7 +268,9 @@ mod tests {
         }
         assert_eq!(sent, 10);
         assert!(now > start + Duration::from_secs(50) && now < start + budget.resets_in, "{:?}", now - start);
-        assert_eq!(spending.allowance(start + budget.resets_in), Allowance::Now);
-        assert_eq!(Spending::of(budget, 20, start).allowance(start), Allowance::Used(start + budget.resets_in));
+        assert_eq!(spending.allowance(99, start + budget.resets_in), Allowance::Now);
+        let busy = spending.allowance(100, start + budget.resets_in);
+        assert!(matches!(busy, Allowance::Spread(_)), "no more than the limit before a reply says what is left");
+        assert_eq!(Spending::of(budget, 20, start).allowance(0, start), Allowance::Used(start + budget.resets_in));
     }
 }

@@ -7,12 +7,8 @@ use super::budget::{Allowance, Budget, Spending};
 use super::pace::Pace;
 use super::throttle::Throttle;
 use super::window::Window;
-use super::{Caller, Courtesy};
+use super::{BUSY, Caller, Courtesy};
 use crate::model::{Fault, FaultKind, Verdict, show_duration};
-
-/// How soon a request comes again that found all slots of its host taken. The engine also tries again when one of
-/// its own requests to the host ends.
-const BUSY: Duration = Duration::from_millis(20);
 
 pub(super) struct Host {
     name: String,
@@ -129,7 +125,7 @@ impl Host {
         if let Some(until) = self.throttle.wait(now) {
             return Some(Fault::not_before(until, format!("`{name}` has shown by 429 that it takes no more")));
         }
-        match self.spending?.allowance(now) {
+        match self.spending?.allowance(self.taken, now) {
             Allowance::Now => None,
             Allowance::Spread(until) => {
                 Some(Fault::not_before(until, format!("little is left of what `{name}` allows")))
@@ -168,6 +164,10 @@ impl Host {
                     Some(window) if is_overloaded => window.failed(sent, now),
                     Some(window) => window.answered(*latency, taken, courtesy.per_host, sent, now),
                     None => {}
+                }
+                if budget.is_none() && self.spending.is_some_and(|spending| spending.is_over(now)) {
+                    // The host says no more what is left.
+                    self.spending = None;
                 }
                 if let Some(budget) = budget {
                     self.spending = Some(Spending::of(*budget, taken.saturating_sub(1), now));
@@ -220,7 +220,7 @@ impl Host {
     /// Until when all requests wait, and who asked for that.
     pub(super) fn paused_until(&self, now: Instant) -> Option<(Instant, PausedBy)> {
         let pause = self.pause.map(|pause| (pause.until, pause.by));
-        let used = self.spending.and_then(|spending| match spending.allowance(now) {
+        let used = self.spending.and_then(|spending| match spending.allowance(0, now) {
             Allowance::Used(until) => Some((until, PausedBy::Host)),
             _ => None,
         });

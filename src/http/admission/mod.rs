@@ -24,6 +24,10 @@ use self::pace::Pace;
 use super::trust::Pair;
 use crate::model::{Fault, Rate};
 
+/// How soon a request comes again that found all slots of its host taken. The engine also tries again when one of
+/// its own requests to the host ends.
+const BUSY: Duration = Duration::from_millis(20);
+
 /// With more hosts than this, those of which there is nothing to remember are forgotten.
 const HOSTS_REMEMBERED: usize = 4096;
 

@@ -4,6 +4,7 @@ use std::fmt;
 
 use url::Url;
 
+use crate::model::secret;
 use crate::settings::{Data, Form, Given, Node, Rule, Setting, Wrong, text_to_toml};
 
 /// The `proxy` of an `[http.NAME]`.
@@ -38,7 +39,7 @@ pub(in crate::http) struct Address {
 }
 
 impl Address {
-    /// Reads `http://host:port`, `socks5://…` or `socks5h://…`. The error shows nothing of a text that is none of them.
+    /// Reads `http://host:port`, `socks5://…` or `socks5h://…`, and keeps a password in it as a secret. The error shows nothing of a text that is none of them.
     pub(super) fn of(text: &str) -> Result<Self, &'static str> {
         const WAY_OUT: &str =
             "this is no proxy; write one such as \"http://proxy.example:3128\" or \"socks5://proxy.example:1080\"";
@@ -51,6 +52,11 @@ impl Address {
         };
         let host = url.host_str().filter(|host| !host.is_empty()).ok_or(WAY_OUT)?;
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        if let Some(password) = url.password() {
+            let decoded = percent_encoding::percent_decode_str(password).decode_utf8_lossy();
+            let user = percent_encoding::percent_decode_str(url.username()).decode_utf8_lossy();
+            [password, &*decoded, &*format!("{user}:{decoded}")].into_iter().for_each(secret::keep);
+        }
         Ok(Self { scheme, host, port: url.port().unwrap_or(default_port) })
     }
 }

@@ -114,7 +114,10 @@ fn is_own_machine(host: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn proxy_for(url: &str, no_proxy: &[&str], environment: &[(&str, &str)]) -> Result<Option<String>, Fault> {
+    /// Variables and their values.
+    type Environment<'a> = &'a [(&'a str, &'a str)];
+
+    fn proxy_for(url: &str, no_proxy: &[&str], environment: Environment<'_>) -> Result<Option<String>, Fault> {
         let variable =
             |name: &str| environment.iter().find(|(other, _)| *other == name).map(|(_, value)| (*value).to_owned());
         let no_proxy: Vec<String> = no_proxy.iter().map(|host| (*host).to_owned()).collect();
@@ -125,7 +128,7 @@ mod tests {
     #[test]
     fn the_environment_says_which_proxy_a_request_takes() {
         let both = &[("http_proxy", "http://h:1"), ("https_proxy", "http://s:2")][..];
-        let cases: &[(&str, &[(&str, &str)], Option<&str>)] = &[
+        let cases: &[(&str, Environment<'_>, Option<&str>)] = &[
             ("http://a.example/", &[], None),
             ("http://a.example/", both, Some("h:1")),
             ("https://a.example/", both, Some("s:2")),
