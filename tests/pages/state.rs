@@ -1,6 +1,5 @@
 //! `gatherd state`: with a daemon that runs and without one.
 
-use std::io::Write;
 use std::sync::{Arc, Condvar, Mutex};
 
 use serde_json::{Value, json};
