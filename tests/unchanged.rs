@@ -117,6 +117,20 @@ const CHANGED: &str = "last-modified: Sun, 06 Nov 1994 08:49:37 GMT";
 const SINCE: &str = "if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT";
 
 #[test]
+fn a_list_whose_cursor_a_person_reset_comes_again_though_it_has_not_changed() {
+    let api = Api::start();
+    api.has(document(&["etag: \"a\""], "[1,2]"));
+    let list = "items = '.[]', new_by = { cursor = '.', send_as = 'since' }";
+    let workplace = Workplace::new(&config(&api, list, "", "{ map = '.' }"));
+    for asked in ["", "", "if-none-match: \"a\""] {
+        assert_eq!(run(&api, &workplace).1, [asked]);
+    }
+    assert_eq!(workplace.gatherd(&["state", "reset", "p", "get"]).code(), Some(0));
+    let (delivered, asked, _) = run(&api, &workplace);
+    assert_eq!((&delivered[..], &asked[..]), (&["1".to_owned(), "2".to_owned()][..], &[String::new()][..]));
+}
+
+#[test]
 fn what_has_not_changed_is_not_passed_on_again_and_what_has_changed_is() {
     const CASES: &[Case] = &[
         Case {
@@ -129,6 +143,28 @@ fn what_has_not_changed_is_not_passed_on_again_and_what_has_changed_is() {
                 (document(&["etag: \"a\""], "[1,2]"), "if-none-match: \"a\"", &[]),
                 (document(&["etag: \"b\""], "[1,2,3]"), "if-none-match: \"a\"", &["3"]),
                 (document(&["etag: \"b\""], "[1,2,3]"), "if-none-match: \"b\"", &[]),
+            ],
+        },
+        Case {
+            rule: "a list without pages is asked for at its cursor",
+            settings: "items = '.[]', new_by = { cursor = '.', send_as = 'since' }",
+            beside: "",
+            steps: "{ map = '.' }",
+            rounds: &[
+                (document(&["etag: \"a\""], "[1,2]"), "", &["1", "2"]),
+                (document(&["etag: \"a\""], "[1,2]"), "", &[]),
+                (document(&["etag: \"a\""], "[1,2]"), "if-none-match: \"a\"", &[]),
+                (document(&["etag: \"b\""], "[1,2,3]"), "if-none-match: \"a\"", &["3"]),
+            ],
+        },
+        Case {
+            rule: "a list with pages is fetched whole",
+            settings: "items = '.[]', pages = 'auto', new_by = { cursor = '.', send_as = 'since' }",
+            beside: "",
+            steps: "{ map = '.' }",
+            rounds: &[
+                (document(&["etag: \"a\""], "[1,2]"), "", &["1", "2"]),
+                (document(&["etag: \"a\""], "[1,2]"), "", &[]),
             ],
         },
         Case {
@@ -529,7 +565,7 @@ fn every_missed_window_is_asked_for_though_the_replies_are_alike() {
     let workplace = Workplace::new(&format!(
         r#"
         [pipeline.p]
-        from  = {{ every = {{ period = "50ms", missed = "all" }} }}
+        from  = {{ every = {{ period = "10ms", missed = "all" }} }}
         steps = [ {{ get = {{ url = "{}?from={{window.start}}&to={{window.end}}", unchanged = "skip" }} }} ]
         to    = [ {{ file = "out.ndjson" }} ]
         "#,

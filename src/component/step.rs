@@ -10,7 +10,7 @@ use super::{Continuation, Fetched, Onward, Opened, Repeats, StepContext};
 use crate::expr::{FilterError, Fuel, Scope};
 use crate::http::Meter;
 use crate::model::{Fault, FaultKind, Item, Text, Value};
-use crate::store::Validator;
+use crate::store::{Change, Validator};
 
 /// A step that is ready to work.
 #[derive(Clone)]
@@ -150,6 +150,17 @@ pub enum MarkKind {
     Last { digest: [u8; 32] },
     /// What tells the reply to the request `key` from a later one; nothing, if nothing must. Filters nothing.
     Validator(Option<Box<Validator>>),
+}
+
+impl From<Mark> for Change {
+    fn from(mark: Mark) -> Self {
+        let Mark { pipeline, component, key, kind } = mark;
+        match kind {
+            MarkKind::Seen { until } => Change::Seen { pipeline, component, key, until },
+            MarkKind::Last { digest } => Change::Last { pipeline, component, key, digest },
+            MarkKind::Validator(validator) => Change::Validator { pipeline, component, request: key, validator },
+        }
+    }
 }
 
 /// Why a transform did not come to its end.

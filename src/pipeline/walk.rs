@@ -11,7 +11,6 @@ use super::parcel::Parcel;
 use super::running::{Running, RunningStep, StepWork};
 use crate::component::{Child, FilterFault, Mark, MarkKind, Outputs, Page, Reason, TransformScope};
 use crate::model::{Fault, Item, Outcome, Planted, Value};
-use crate::store::Change;
 
 /// An item, and the number of the step that it enters next.
 type Onward = (Parcel, usize);
@@ -135,7 +134,7 @@ impl Running {
                 counters.saved(saved);
                 counters.filtered(Reason::Unchanged, 1);
                 let ack = match mark {
-                    Some(mark) => parcel.ack.branch(vec![change(mark)], None),
+                    Some(mark) => parcel.ack.branch(vec![mark.into()], None),
                     None => parcel.ack,
                 };
                 ack.settle(Outcome::Filtered);
@@ -157,7 +156,7 @@ impl Running {
         let filters = !matches!(mark.kind, MarkKind::Validator(_));
         if parcel.item.origin.replayed.is_some() || !filters {
             leave_at_once(&parcel.ack, &mark);
-            return Some(Parcel { ack: parcel.ack.branch(vec![change(mark)], None), ..parcel });
+            return Some(Parcel { ack: parcel.ack.branch(vec![mark.into()], None), ..parcel });
         }
         let flights = &self.ledger.flights;
         let (flight, ack) = match flights.begin(&mark, parcel.ack) {
@@ -178,7 +177,7 @@ impl Running {
             },
         };
         leave_at_once(&ack, &mark);
-        Some(Parcel { ack: ack.branch(vec![change(mark)], Some(flight)), ..parcel })
+        Some(Parcel { ack: ack.branch(vec![mark.into()], Some(flight)), ..parcel })
     }
 
     /// Why the mark would filter the item, if the store has it.
@@ -228,15 +227,6 @@ fn leave_at_once(ack: &Ack, mark: &Mark) {
         MarkKind::Seen { .. } | MarkKind::Last { .. } => Planted::NewBeforeAck.is_on(),
     };
     if is_planted {
-        ack.share().branch(vec![change(mark.clone())], None).settle(Outcome::Filtered);
-    }
-}
-
-fn change(mark: Mark) -> Change {
-    let Mark { pipeline, component, key, kind } = mark;
-    match kind {
-        MarkKind::Seen { until } => Change::Seen { pipeline, component, key, until },
-        MarkKind::Last { digest } => Change::Last { pipeline, component, key, digest },
-        MarkKind::Validator(validator) => Change::Validator { pipeline, component, request: key, validator },
+        ack.share().branch(vec![mark.clone().into()], None).settle(Outcome::Filtered);
     }
 }

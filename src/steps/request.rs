@@ -19,8 +19,8 @@ use self::listing::{Listing, ListingStep};
 use self::policy::{Answer, Decision, Policy};
 use self::unchanged::{Compared, Skipping, Unchanged};
 use crate::component::{
-    Continuation, Fetch, Fetched, FilterFault, Onward, Opened, Outputs, Reason, Step, StepContext, StepSettings,
-    TransformScope, with_fuel,
+    Continuation, Fetch, Fetched, FilterFault, Mark, Onward, Opened, Outputs, Reason, Repeats, Step, StepContext,
+    StepSettings, TransformScope, with_fuel,
 };
 use crate::expr::{Fuel, Scope};
 use crate::http::{
@@ -69,9 +69,9 @@ fn read(section: &mut Section<'_>, method: Method, carries: Carries) -> Option<B
     let unchanged = Unchanged::read(section, method);
     let endpoint = EndpointSettings::read(section);
     let policy = Policy::read(section);
-    if listing.is_some() && section.has("unchanged") {
-        let way_out = "remove it, or take the reply apart with a step `each` in place of `items`";
-        section.mistake("unchanged", "a list is always asked for, since it may have other pages", way_out);
+    if listing.as_ref().is_some_and(Listing::has_pages) && section.has("unchanged") {
+        let message = "a list with pages is always asked for, since the first may be the same though others are not";
+        section.mistake("unchanged", message, "remove it");
     }
     Some(Box::new(Settings { template: template?, payload, endpoint, into, listing, read_as, policy, unchanged }))
 }
@@ -82,8 +82,16 @@ impl StepSettings for Settings {
     }
 
     fn skips_unchanged(&self, onward: &Onward) -> bool {
-        self.listing.is_none()
-            && Unchanged::is_skipped(self.unchanged, self.template.method, self.template.is_constant(), onward)
+        // Of a list with pages, the first may be the same though others are not.
+        if self.listing.as_ref().is_some_and(Listing::has_pages) {
+            return false;
+        }
+        // What comes again at its cursor ends here.
+        let onward = match &self.listing {
+            Some(listing) if listing.has_cursor() => &Onward { repeats: Repeats::End, ..*onward },
+            _ => onward,
+        };
+        Unchanged::is_skipped(self.unchanged, self.template.method, self.template.is_constant(), onward)
     }
 
     fn error_policy(&self) -> Vec<(String, String)> {
@@ -98,7 +106,8 @@ impl StepSettings for Settings {
                 Fault::stop(FaultKind::Request, message)
             })?;
         }
-        let skipping = self.skips_unchanged(&context.onward).then(|| Skipping::new(context, self.into.is_some()));
+        let with_value = self.into.is_some() || self.listing.as_ref().is_some_and(Listing::has_partitions);
+        let skipping = self.skips_unchanged(&context.onward).then(|| Skipping::new(context, with_value));
         let settings = Arc::new(self.clone());
         let step = RequestStep { settings, endpoint, skipping, clock: context.clock.clone() };
         Ok(Step::Fetch(match &self.listing {
@@ -124,6 +133,14 @@ enum Exchange {
     NoReply(Answer),
 }
 
+/// What came of asking for what may not have changed.
+enum Asked {
+    /// It has not: the item ends.
+    Unchanged(Outputs),
+    /// With what is to be left behind once all that comes of it has settled.
+    Answer(Answer, Option<Mark>),
+}
+
 #[async_trait]
 impl Fetch for RequestStep {
     fn host(&self, item: &Item, _page: Option<&Continuation>) -> Option<Text> {
@@ -139,30 +156,11 @@ impl Fetch for RequestStep {
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
-        let mut request = self.request(item).await?;
-        let known = match &self.skipping {
-            Some(skipping) => skipping.begin(&mut request, item)?,
-            None => None,
+        let request = self.request(item).await?;
+        let (answer, mark) = match self.ask(item, request, meter).await? {
+            Asked::Unchanged(outputs) => return Ok(outputs.into()),
+            Asked::Answer(answer, mark) => (Arc::new(answer), mark),
         };
-        let mut mark = None;
-        let answer = match self.exchange(item, request, meter).await? {
-            Exchange::Reply(method, url, response) => {
-                if let Some(known) = known {
-                    match known.compare(&response).await? {
-                        Compared::Unchanged(outputs) => {
-                            if self.settings.policy.refreshes_auth() {
-                                self.endpoint.accept(response.ticket.as_ref());
-                            }
-                            return Ok(outputs.into());
-                        }
-                        Compared::Changed(left) => mark = left,
-                    }
-                }
-                self.replied(method, url, response, meter).await
-            }
-            Exchange::NoReply(answer) => answer,
-        };
-        let answer = Arc::new(answer);
         let labels = item.labels.with_reply(answer.reply.clone());
         if let Some(reason) = self.decide(item, &answer, &labels).await? {
             return Ok(Outputs::Filtered(reason).into());
@@ -197,12 +195,32 @@ impl RequestStep {
         .await
     }
 
-    /// Sends a request. What it came to is for the policy to decide, unless nothing was tried.
-    async fn send(&self, item: &Item, request: Request, meter: &Meter) -> Result<Answer, Fault> {
-        Ok(match self.exchange(item, request, meter).await? {
-            Exchange::Reply(method, url, response) => self.replied(method, url, response, meter).await,
+    /// Sends a request, if its reply may be skipped only to hear whether that has changed. What it came to is for the
+    /// policy to decide, unless nothing was tried.
+    async fn ask(&self, item: &Item, mut request: Request, meter: &Meter) -> Result<Asked, Fault> {
+        let known = match &self.skipping {
+            Some(skipping) => skipping.begin(&mut request, item)?,
+            None => None,
+        };
+        let mut mark = None;
+        let answer = match self.exchange(item, request, meter).await? {
+            Exchange::Reply(method, url, response) => {
+                if let Some(known) = known {
+                    match known.compare(&response).await? {
+                        Compared::Unchanged(outputs) => {
+                            if self.settings.policy.refreshes_auth() {
+                                self.endpoint.accept(response.ticket.as_ref());
+                            }
+                            return Ok(Asked::Unchanged(outputs));
+                        }
+                        Compared::Changed(left) => mark = left,
+                    }
+                }
+                self.replied(method, url, response, meter).await
+            }
             Exchange::NoReply(answer) => answer,
-        })
+        };
+        Ok(Asked::Answer(answer, mark))
     }
 
     async fn exchange(&self, item: &Item, request: Request, meter: &Meter) -> Result<Exchange, Fault> {

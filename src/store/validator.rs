@@ -97,6 +97,13 @@ pub(super) fn write(
     put(connection, &VALIDATOR, &[], &covered)
 }
 
+/// Forgets those of a component, whose items are wanted again.
+pub(super) fn forget(connection: &Connection, pipeline: &str, component: &str) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM validator WHERE pipeline = ?1 AND component = ?2";
+    connection.prepare_cached(sql)?.execute([pipeline, component])?;
+    Ok(())
+}
+
 /// Forgets up to `count` of those whose time is over.
 pub(super) fn purge(connection: &Connection, count: u32, now: Timestamp) -> rusqlite::Result<()> {
     let sql = "DELETE FROM validator WHERE (pipeline, component, request) IN \

@@ -363,6 +363,7 @@ impl<'a> Joined<'a> {
                 Change::ResetCursor { key, value } => {
                     self.editions.set(key);
                     self.cursors.swap_remove(key);
+                    validator::forget(connection, &key.pipeline, &key.component)?;
                     cursor::reset(connection, key, value.as_ref())
                 }
                 Change::Seen { pipeline, component, key, until } => {

@@ -49,4 +49,18 @@ impl Listing {
         }
         (items.is_some() || pages.is_some() || new_by.is_some()).then_some(Self { items, pages, new_by })
     }
+
+    pub(super) fn has_pages(&self) -> bool {
+        self.pages.is_some()
+    }
+
+    /// Whether what comes again is left out.
+    pub(super) fn has_cursor(&self) -> bool {
+        self.new_by.is_some()
+    }
+
+    /// Whether what comes again hangs on the item that asks, too.
+    pub(super) fn has_partitions(&self) -> bool {
+        self.new_by.as_ref().is_some_and(|new_by| new_by.per.is_some())
+    }
 }

@@ -9,6 +9,7 @@ use ring::digest::{Context, SHA256};
 use super::cursor_value::{CursorType, CursorValue, Lag};
 use super::parameter::Parameter;
 use super::progress::RunProgress;
+use super::run::is_below;
 use crate::component::{Child, FilterFault};
 use crate::expr::{Filter, FilterError, Fuel, Scope};
 use crate::http::Payload;
@@ -152,6 +153,8 @@ impl NewBy {
         let mut sifted = Sifted::default();
         let mut read = Vec::with_capacity(found.len());
         let began_at = run.began_at.as_ref().map(|value| self.value(value)).transpose()?;
+        // What stands below it was not asked for, and is nothing new: it has been passed on, and is forgotten.
+        let bound = run.began_at.as_ref().map(|value| self.boundary(value)).transpose()?;
         let mut maximum = run.maximum.as_ref().map(|value| self.value(value)).transpose()?;
         let mut last = run.last.as_ref().map(|value| self.value(value)).transpose()?;
         let mut asked = Vec::new();
@@ -191,6 +194,9 @@ impl NewBy {
         for (value, item) in read {
             match item {
                 Err(fault) => sifted.children.push(Child { value, name: None, fault: Some(fault) }),
+                Ok((cursor, _)) if bound.as_ref().is_some_and(|bound| is_below(&cursor.rank(), bound)) => {
+                    sifted.seen += 1
+                }
                 Ok((_, digest)) if known.contains(&digest) || !remembered.add(digest) => sifted.seen += 1,
                 Ok((cursor, digest)) => {
                     sifted.settled.push(SettledItem { rank: cursor.rank(), digest });

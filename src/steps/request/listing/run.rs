@@ -150,7 +150,7 @@ fn moved(run: &mut RunProgress, is_last: bool, new_by: &NewBy) -> Result<CursorM
 }
 
 /// Whether what has the one rank stands below the other.
-fn is_below(rank: &Rank, bound: &Rank) -> bool {
+pub(super) fn is_below(rank: &Rank, bound: &Rank) -> bool {
     match (rank, bound) {
         (Rank::Integer(rank), Rank::Integer(bound)) => rank < bound,
         (Rank::Text(rank), Rank::Text(bound)) => rank < bound,

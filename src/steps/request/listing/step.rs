@@ -8,20 +8,20 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use ring::digest::{Context, SHA256};
 
-use super::super::{Answer, RequestStep};
+use super::super::{Answer, Asked, RequestStep};
 use super::Listing;
 use super::new_by::{Found, NewBy, Sifted};
 use super::pages::{self, After, Reply};
 use super::progress::{Next, Progress, Refusal};
 use super::run::Runs;
 use crate::component::{
-    Child, Continuation, Fetch, Fetched, FilterFault, Meter, Outputs, Page, Reason, StepContext, with_fuel,
+    Child, Continuation, Fetch, Fetched, FilterFault, Mark, Meter, Outputs, Page, Reason, StepContext, with_fuel,
 };
 use crate::expr::Scope;
 use crate::http::{Request, Url, shown};
 use crate::model::{Fault, FaultKind, Item, Labels, Text, Value, Verdict, digest};
 use crate::runtime;
-use crate::store::Digest;
+use crate::store::{Change, Digest};
 
 /// So many items have their filters run before other tasks get a turn.
 const TURN: usize = 100;
@@ -54,6 +54,8 @@ struct Visit<'a> {
     /// The URL that was asked.
     asked: Url,
     answer: Arc<Answer>,
+    /// What tells the reply from later ones, if the list has no other pages.
+    mark: Option<Mark>,
     /// The item's, with those of the reply.
     labels: Labels,
 }
@@ -120,10 +122,13 @@ impl Fetch for ListingStep {
             }
             let request = self.request(&written, &progress)?;
             let asked = request.url.clone();
-            let answer = Arc::new(self.step.send(item, request, meter).await?);
+            let (answer, mark) = match self.step.ask(item, request, meter).await? {
+                Asked::Unchanged(outputs) => return Ok(outputs.into()),
+                Asked::Answer(answer, mark) => (Arc::new(answer), mark),
+            };
             let labels = item.labels.with_reply(answer.reply.clone());
             let decided = self.step.decide(item, &answer, &labels).await;
-            let visit = Visit { item, partition: &partition, written: &written, asked, answer, labels };
+            let visit = Visit { item, partition: &partition, written: &written, asked, answer, mark, labels };
             match decided {
                 Ok(None) => return self.take(&visit, progress).await,
                 Ok(Some(reason)) if progress.pages == 0 => return Ok(Outputs::Filtered(reason).into()),
@@ -238,7 +243,7 @@ impl ListingStep {
             }
         }
         let first_child = progress.children;
-        let (mut sifted, changes) = match (&self.shared.listing.new_by, found) {
+        let (mut sifted, mut changes) = match (&self.shared.listing.new_by, found) {
             (Some(new_by), Some(found)) => {
                 let mut sifted = self.shared.runs.sift(partition, found, &mut progress.run, new_by)?;
                 progress.children += sifted.children.len() as u64;
@@ -255,6 +260,7 @@ impl ListingStep {
                 (Sifted { children, ..Sifted::default() }, Vec::new())
             }
         };
+        changes.extend(visit.mark.clone().map(Change::from));
         let next = (goes_on && !is_last).then(|| Continuation(progress.to_value()));
         let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let children = std::mem::take(&mut sifted.children);
