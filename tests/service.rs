@@ -1,10 +1,6 @@
 //! gatherd as the service manager sees it: sockets that outlive it, stops that take their time, and a hung executor.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::print_stdout,
-    reason = "what cannot be set up fails the test, and a skip is said"
-)]
+#![expect(clippy::unwrap_used, reason = "what cannot be set up fails the test, and a skip is said")]
 
 mod support;
 

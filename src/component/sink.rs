@@ -22,7 +22,7 @@ pub trait Sink: Send + Sync {
     /// Answers as soon as a batch that was to wait for room may find some. A sink that cannot tell never does, and is
     /// asked again at the time that it named.
     async fn wait_for_room(&self) {
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 
     /// Finishes what is open, after the last write.

@@ -39,7 +39,8 @@ mod tests {
     fn a_reply_is_fresh_for_as_long_as_its_server_says() {
         let came: Timestamp = "1994-11-06T08:49:37Z".parse().unwrap();
         let made = ("date", "Sun, 06 Nov 1994 08:49:30 GMT");
-        let cases: [(&[(&str, &str)], Option<i64>); 11] = [
+        type Lines<'a> = &'a [(&'a str, &'a str)];
+        let cases: [(Lines<'_>, Option<i64>); 11] = [
             (&[], None),
             (&[("cache-control", "max-age=60")], Some(60)),
             (&[("cache-control", "public, Max-Age=\"60\"")], Some(60)),

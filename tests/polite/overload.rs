@@ -118,7 +118,7 @@ fn items_for_a_host_that_stays_down_become_dead_letters_that_say_why() {
 fn a_sink_begins_with_few_requests_at_once_and_finds_out_how_many_are_right() {
     const ITEMS: usize = 300;
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let counted = (now.clone(), most.clone());
+    let counted = (now, most.clone());
     // Takes four at once in 10 ms; whatever is beyond that waits for its turn.
     let places = Arc::new((std::sync::Mutex::new(4_usize), std::sync::Condvar::new()));
     let server = Server::start(move |_, connection| {

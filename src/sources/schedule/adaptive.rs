@@ -84,14 +84,13 @@ mod tests {
 
     /// The seconds from each tick to the next, and the position after the last one, if a tick takes a second and the
     /// schedule goes on from a position.
-    fn run(position: Option<Value>, brings: &[Brings]) -> (Vec<i64>, Option<Value>) {
+    fn run(position: Option<&Value>, brings: &[Brings]) -> (Vec<i64>, Option<Value>) {
         let start: Timestamp = "2026-01-01T10:00:00Z".parse().unwrap();
         let context = contract::source_context("quakes", "every", Clock::turned_by_hand(start));
-        let context = SourceContext { position: position.clone(), ..context };
+        let context = SourceContext { position: position.cloned(), ..context };
         let (clock, progress) = (context.clock.clone(), context.progress.clone());
-        let mut ticker = Ticker::new(context, Rules::DEFAULT, |start| {
-            Arc::new(Adaptive::starting(BOUNDS, start, position.as_ref()))
-        });
+        let mut ticker =
+            Ticker::new(context, Rules::DEFAULT, |start| Arc::new(Adaptive::starting(BOUNDS, start, position)));
         let mut ticks = Vec::new();
         while ticks.len() <= brings.len() {
             let mut next = ticker.next().boxed();
@@ -144,9 +143,9 @@ mod tests {
     fn the_pace_is_kept_over_restarts() {
         let (_, position) = run(None, &[NOTHING; 4]);
         // The position is written with the tick: what the last one brought is not in it.
-        let (apart, _) = run(position, &[NOTHING, NOTHING]);
+        let (apart, _) = run(position.as_ref(), &[NOTHING, NOTHING]);
         assert_eq!(apart, [303, 455]);
         let fixed = Some(Value::from("2026-01-01T09:59:30Z"));
-        assert_eq!(run(fixed, &[NOTHING]).0, [90], "a position of a steady pace");
+        assert_eq!(run(fixed.as_ref(), &[NOTHING]).0, [90], "a position of a steady pace");
     }
 }

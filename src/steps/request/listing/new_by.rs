@@ -195,7 +195,7 @@ impl NewBy {
             match item {
                 Err(fault) => sifted.children.push(Child { value, name: None, fault: Some(fault) }),
                 Ok((cursor, _)) if bound.as_ref().is_some_and(|bound| is_below(&cursor.rank(), bound)) => {
-                    sifted.seen += 1
+                    sifted.seen += 1;
                 }
                 Ok((_, digest)) if known.contains(&digest) || !remembered.add(digest) => sifted.seen += 1,
                 Ok((cursor, digest)) => {
