@@ -240,5 +240,7 @@ fn gatherd_that_was_killed_on_a_full_disk_waits_at_its_next_start_until_there_is
     gatherd.wait_for("there is space for the state again");
     // Something was rejected.
     assert_eq!(gatherd.child.wait().unwrap().code(), Some(1));
-    assert_eq!(Store::open_to_read(&state).unwrap().dead_letter_count().unwrap(), 15);
+    // What was in the queue, but not yet noted to be, may have come a second time.
+    let letters = Store::open_to_read(&state).unwrap().dead_letter_count().unwrap();
+    assert!((15..=30).contains(&letters), "{letters}");
 }

@@ -35,7 +35,7 @@ mod found {
     const STOPS: &str = "stops::a_stop_always_comes_to_its_end_and_loses_nothing";
     const LOST: &str = "lost: [";
 
-    const PLANTED: [Planted; 11] = [
+    const PLANTED: [Planted; 12] = [
         Planted {
             name: "AckBeforeFsync",
             proof: "power::nothing_that_was_acknowledged_is_lost_or_altered_by_power_cuts",
@@ -63,6 +63,12 @@ mod found {
         Planted {
             name: "CursorBeforeAck",
             proof: "marks::a_cursor_does_not_move_over_what_a_failing_sink_had_not_taken_before_a_crash",
+            rounds: 3,
+            finding: "is not delivered after it",
+        },
+        Planted {
+            name: "ValidatorBeforeAck",
+            proof: "marks::a_reply_that_a_failing_sink_had_not_taken_before_a_crash_is_not_skipped_after_it",
             rounds: 3,
             finding: "is not delivered after it",
         },

@@ -85,11 +85,16 @@ impl Policy {
             let action = section.required_choice("do", &ACTIONS, "what to do with the item");
             const FOR: &str =
                 "how long `do = \"pause\"` pauses the requests to the host; longer if `Retry-After` says so";
-            let pause = section.or("for", PAUSE, FOR);
-            if section.has("for") && action.is_some_and(|action| action != Action::Pause) {
-                let way_out = "write `do = \"pause\"`, or remove `for`";
-                section.mistake("for", "only a pause lasts for a time", way_out);
-            }
+            let pause = if action == Some(Action::Pause) {
+                section.or("for", PAUSE, FOR)
+            } else {
+                let given = section.optional("for", FOR);
+                if given.is_some() && action.is_some() {
+                    let way_out = "write `do = \"pause\"`, or remove `for`";
+                    section.mistake("for", "only a pause lasts for a time", way_out);
+                }
+                given.unwrap_or(PAUSE)
+            };
             Some(Rule { when: when?, action: action?, pause })
         });
         Self { rules }
