@@ -1,5 +1,8 @@
 //! Pages: what a step that goes to the network hands on piece by piece.
 
+use std::any::Any;
+use std::sync::Arc;
+
 use super::Outputs;
 use crate::model::{Fault, Item, Value};
 use crate::store::{Change, Digest};
@@ -46,6 +49,17 @@ pub struct Child {
     pub fault: Option<Fault>,
 }
 
-/// Where an item goes on with its next page: plain data, which only the step understands.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Continuation(pub Value);
+/// Where an item goes on with its next page: what only the step understands, kept in memory.
+#[derive(Clone)]
+pub struct Continuation(Arc<dyn Any + Send + Sync>);
+
+impl Continuation {
+    pub fn new(page: impl Any + Send + Sync) -> Self {
+        Self(Arc::new(page))
+    }
+
+    /// What [`Continuation::new`] was given; nothing if that was of another type.
+    pub fn get<T: Any>(&self) -> Option<&T> {
+        self.0.downcast_ref()
+    }
+}

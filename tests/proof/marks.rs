@@ -112,7 +112,9 @@ impl Shop {
         for _ in 0..crashes {
             let before = self.server.seen().len();
             let run = Running::start(workplace.command(&["run", "--once", "gatherd.toml"]));
-            wait_until("the sink fails, and fails again", || self.arrivals(order, before) >= 3);
+            wait_until("what is new, or what failed before the crash, fails again and again", || {
+                self.arrivals(order, before) >= 3
+            });
             run.kill();
         }
         let before = self.server.seen().len();

@@ -64,13 +64,13 @@ mod found {
             name: "CursorBeforeAck",
             proof: "marks::a_cursor_does_not_move_over_what_a_failing_sink_had_not_taken_before_a_crash",
             rounds: 3,
-            finding: "is not delivered after it",
+            finding: "what failed before the crash",
         },
         Planted {
             name: "ValidatorBeforeAck",
             proof: "marks::a_reply_that_a_failing_sink_had_not_taken_before_a_crash_is_not_skipped_after_it",
             rounds: 3,
-            finding: "is not delivered after it",
+            finding: "what failed before the crash",
         },
         Planted {
             name: "DeadLetterApart",

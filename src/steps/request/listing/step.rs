@@ -87,10 +87,8 @@ impl ListingStep {
 #[async_trait]
 impl Fetch for ListingStep {
     fn host(&self, item: &Item, page: Option<&Continuation>) -> Option<Text> {
-        if let Some(Continuation(value)) = page
-            && let Some(Progress { next: Next::Url(url), .. }) = Progress::from_value(value)
-        {
-            return Some(crate::http::host_of(&Url::parse(&url).ok()?));
+        if let Some(Progress { next: Next::Url(url), .. }) = page.and_then(Continuation::get) {
+            return Some(crate::http::host_of(&Url::parse(url).ok()?));
         }
         self.step.host(item, None)
     }
@@ -168,11 +166,9 @@ impl ListingStep {
         partition: &Text,
         page: Option<&Continuation>,
     ) -> Result<(Progress, bool), Fault> {
-        if let Some(Continuation(value)) = page {
-            let progress = Progress::from_value(value).ok_or_else(|| {
-                Fault::reject(FaultKind::Pages, "cannot go on with the next page: what was noted of it cannot be read")
-            })?;
-            return Ok((progress, false));
+        if let Some(page) = page {
+            let progress: &Progress = page.get().expect("a step is given the continuations that it made");
+            return Ok((progress.clone(), false));
         }
         let request = print(written);
         match &self.shared.listing.new_by {
@@ -261,7 +257,7 @@ impl ListingStep {
             }
         };
         changes.extend(visit.mark.clone().map(Change::from));
-        let next = (goes_on && !is_last).then(|| Continuation(progress.to_value()));
+        let next = (goes_on && !is_last).then(|| Continuation::new(progress));
         let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let children = std::mem::take(&mut sifted.children);
         Ok(Fetched::Page(Box::new(Page { item, children, first_child, seen: sifted.seen, changes, next })))
