@@ -167,7 +167,7 @@ fn a_reply_that_a_failing_sink_had_not_taken_before_a_crash_is_not_skipped_after
             return connection.write_all(b"HTTP/1.1 304 Not Modified\r\n\r\n");
         }
         let headers = ["content-type: application/json", &format!("etag: {tag}")];
-        connection.write_all(&reply("200 OK", &headers, &json!({ "id": id }).to_string()))
+        connection.write_all(&reply("200 OK", &headers, json!({ "id": id }).to_string()))
     });
     let shop = Shop::start();
     let workplace =
