@@ -45,6 +45,11 @@ impl Ended {
     pub(crate) fn code(&self) -> Option<i32> {
         self.status.code()
     }
+
+    /// The lines of its standard output, as JSON values.
+    pub(crate) fn values(&self) -> Vec<Value> {
+        values(&self.stdout)
+    }
 }
 
 impl Workplace {
@@ -143,9 +148,15 @@ impl Workplace {
     /// The same for another state folder.
     #[track_caller]
     pub(crate) fn dead_letters_in(&self, state: &str) -> Vec<Value> {
+        self.list_dead_letters(state).values()
+    }
+
+    /// `gatherd dead list --json` for a state folder, with its log.
+    #[track_caller]
+    pub(crate) fn list_dead_letters(&self, state: &str) -> Ended {
         let listed = self.gatherd(&["dead", "list", "--json", "--limit", "1000000", "--state", state]);
         assert_eq!(listed.code(), Some(0), "{listed:?}");
-        values(&listed.stdout)
+        listed
     }
 }
 
