@@ -17,7 +17,7 @@ use super::redirect::FinalUrl;
 use super::request::{Request, Response};
 use super::route::Route;
 use super::settings::Limits;
-use super::status::{is_success, retry_after};
+use super::status::{is_rate_limited, is_success, retry_after};
 use super::transport::{Exchange, Head};
 use super::trust::{Allow, Pair};
 use super::wire::Wire;
@@ -131,10 +131,15 @@ impl Endpoint {
             Ok(Response { url, status, headers, head_after, .. }) => {
                 let is_own = is_at(url, pair);
                 let heeds = is_own && self.client.admission.courtesy().rate_headers;
+                let is_rate_limited = is_own && is_rate_limited(*status, headers);
                 Ending::Answered {
                     // What another host says, to which a redirect led, is not about this one.
-                    status: if is_own { *status } else { 302 },
-                    retry_after: if is_own && *status == 429 { retry_after(headers, clock) } else { None },
+                    status: match is_own {
+                        true if is_rate_limited => 429,
+                        true => *status,
+                        false => 302,
+                    },
+                    retry_after: if is_rate_limited { retry_after(headers, clock) } else { None },
                     budget: if heeds { Budget::of(headers, || clock.timestamp()) } else { None },
                     latency: *head_after,
                 }

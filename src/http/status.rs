@@ -9,6 +9,7 @@ use jiff::fmt::rfc2822::DateTimeParser;
 use surf::http::Method;
 use url::Url;
 
+use super::admission::is_used_up;
 use super::failure::{attempt, shown};
 use crate::model::{Value, secret};
 use crate::runtime::Clock;
@@ -16,10 +17,16 @@ use crate::runtime::Clock;
 /// The longest time that a server is believed when it asks for a pause.
 pub(super) const LONGEST_PAUSE: Duration = Duration::from_secs(3600);
 
-/// Whether the same request may well get another answer later: 408, 425, 429 and all server errors. What is beyond
-/// the known classes counts as a server error (RFC 9110, section 15).
-pub fn is_transient(status: u16) -> bool {
-    matches!(status, 408 | 425 | 429 | 500..)
+/// Whether the same request may well get another answer later: 408, 425, all server errors, and what refuses a client
+/// that asks too often. What is beyond the known classes counts as a server error (RFC 9110, section 15).
+pub fn is_transient(status: u16, headers: &HeaderMap) -> bool {
+    matches!(status, 408 | 425 | 500..) || is_rate_limited(status, headers)
+}
+
+/// Whether a server says that it is asked too often: by 429 (RFC 6585, section 4), or, as GitHub and others do, by a 403
+/// that names a time to come again or says that nothing is left of the client's budget.
+pub(super) fn is_rate_limited(status: u16, headers: &HeaderMap) -> bool {
+    status == 429 || status == 403 && (headers.contains_key(RETRY_AFTER) || is_used_up(headers))
 }
 
 pub fn is_success(status: u16) -> bool {

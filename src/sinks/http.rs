@@ -219,7 +219,7 @@ impl HttpSink {
         if is_success(response.status) {
             return Ok(());
         }
-        let verdict = if is_transient(response.status) {
+        let verdict = if is_transient(response.status, &response.headers) {
             Verdict::Retry { not_before: retry_after(&response.headers, &self.shared.clock) }
         } else {
             Verdict::Reject

@@ -153,6 +153,39 @@ fn what_a_server_says_is_left_is_kept_to() {
 }
 
 #[test]
+fn a_403_that_refuses_too_many_requests_is_waited_out_and_any_other_is_not() {
+    let cases: [(&str, &'static [&'static str], bool); 5] = [
+        ("a time to come again", &["retry-after: 1"], true),
+        ("nothing left, as GitHub has it", &["x-ratelimit-remaining: 0", "x-ratelimit-reset: 1"], true),
+        ("nothing left, as the drafts have it", &["ratelimit: limit=5, remaining=0, reset=1"], true),
+        ("something left", &["x-ratelimit-remaining: 7", "x-ratelimit-reset: 1"], false),
+        ("no word of it", &[], false),
+    ];
+    check_each(&cases, |(what, headers, arrives)| {
+        let refusal = *headers;
+        let asked = Mutex::new(0);
+        let server = Server::start(move |_, connection| {
+            let mut asked = asked.lock().unwrap();
+            *asked += 1;
+            let status = if *asked == 1 { "403 Forbidden" } else { "200 OK" };
+            connection.write_all(&reply(status, if *asked == 1 { refusal } else { &[] }, "1"))
+        });
+        let workplace = Workplace::new(&format!(
+            r#"
+            [pipeline.all]
+            from  = {{ items = [1] }}
+            steps = [{{ get = "{}" }}]
+            to    = [{{ file = "out.ndjson" }}]
+            "#,
+            server.url("/")
+        ));
+        let ended = workplace.run_once();
+        let (arrived, dead) = (workplace.values("out.ndjson").len(), workplace.dead_letters().len());
+        assert_eq!((arrived, dead), if *arrives { (1, 0) } else { (0, 1) }, "{what}: {ended:?}");
+    });
+}
+
+#[test]
 fn rates_hold_for_a_client_and_for_each_host_and_let_a_burst_pass() {
     // What stands in the client, how many requests each of two hosts gets, and how many milliseconds they take at least:
     // two thirds of the rate's time, since the first may be late in arriving.

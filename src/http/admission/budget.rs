@@ -85,6 +85,12 @@ impl Budget {
     }
 }
 
+/// Whether the headers of a reply say that nothing is left before some reset.
+pub(in crate::http) fn is_used_up(headers: &HeaderMap) -> bool {
+    // Seen from so early a time, every time of a reset is still to come.
+    Budget::of(headers, || Timestamp::UNIX_EPOCH).is_some_and(|budget| budget.remaining == 0)
+}
+
 impl Fields<'_> {
     fn read(&self, now: Timestamp) -> Option<Budget> {
         let remaining = first_number(self.remaining?)?;

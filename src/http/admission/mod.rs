@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use self::breaker::Turn;
-pub(super) use self::budget::Budget;
+pub(super) use self::budget::{Budget, is_used_up};
 pub use self::condition::{Condition, State as HostState};
 use self::host::Host;
 pub(super) use self::host::{Ending, PausedBy};

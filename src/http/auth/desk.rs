@@ -56,7 +56,7 @@ impl Desk<'_> {
     pub(super) fn refusal(&self, method: Method, url: &Url, response: &Response, said: &Value) -> Denial {
         Denial {
             cause: answered(method, url, response.status, "", said),
-            is_permanent: !is_transient(response.status),
+            is_permanent: !is_transient(response.status, &response.headers),
             not_before: retry_after(&response.headers, self.clock()),
         }
     }

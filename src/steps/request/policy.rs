@@ -117,6 +117,7 @@ impl Policy {
             ("no reply: the fault is dns, connect, tls, timeout or disconnect", "retry"),
             ("a body that was cut short or did not end in time", "retry"),
             ("status 408, 425, 429, 500 and above", "retry, not before `Retry-After`"),
+            ("status 403 with `Retry-After`, or with nothing left by `RateLimit-*` or `X-RateLimit-*`", "retry then"),
             ("any other status but 2xx", "reject"),
             ("a body that is too large, or not what its headers say", "reject"),
             ("the fault is redirect, forbidden or request", "reject"),
@@ -159,7 +160,7 @@ impl Answer {
 
     pub(super) fn default_decision(&self) -> Decision {
         match (self.reply.status, &self.fault) {
-            (Some(status), _) if is_transient(status) => {
+            (Some(status), _) if is_transient(status, &self.reply.headers) => {
                 Decision::Fail(self.refusal(Verdict::Retry { not_before: self.not_before }, ""))
             }
             (Some(status), _) if !is_success(status) => Decision::Fail(self.refusal(Verdict::Reject, "")),

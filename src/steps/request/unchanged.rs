@@ -41,7 +41,8 @@ impl Unchanged {
         const ABOUT: &str = "what becomes of an item whose reply is the one that settled the last time: it ends as \
                              filtered, and where the server can tell, the body is not fetched again (`skip`), or it \
                              goes on (`pass`). Unless given, items are skipped where the steps behind would end them \
-                             all anyway: where `new` (for ever) or `changed` follows";
+                             all anyway: where `new` (for ever) or `changed` follows, or in a list without `pages` \
+                             that has `new_by`";
         let unchanged = section.optional_choice("unchanged", &[("skip", Self::Skip), ("pass", Self::Pass)], ABOUT);
         if unchanged == Some(Self::Skip) && !is_asking(method) {
             let message = format!("what a {method} does may be needed though its reply is the same");

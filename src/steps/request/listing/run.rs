@@ -7,7 +7,7 @@ use super::new_by::{NewBy, Remembered, Sifted};
 use super::progress::{Next, Progress, RunProgress};
 use crate::component::StepContext;
 use crate::model::{Fault, Text, Value};
-use crate::store::{Change, CursorChange, CursorKey, CursorMove, Digest, Rank, Store};
+use crate::store::{Change, Cursor, CursorChange, CursorKey, CursorMove, Digest, Rank, Store};
 
 /// The cursors of one step, and its runs in flight.
 pub(super) struct Runs {
@@ -50,13 +50,7 @@ impl Runs {
             return Ok((progress, true));
         }
         let mut progress = Progress::new(request, first);
-        progress.run = RunProgress {
-            began_at: cursor.value,
-            edition: cursor.edition,
-            ascends: new_by.is_ascending,
-            comes_again: is_broken,
-            ..RunProgress::default()
-        };
+        progress.run = beginning_at(cursor, is_broken, new_by);
         Ok((progress, false))
     }
 
@@ -71,13 +65,7 @@ impl Runs {
         let cursor = self.store.cursor(&self.key(partition))?;
         let mut progress = Progress::new(refused.request, first);
         progress.children = refused.children;
-        progress.run = RunProgress {
-            began_at: cursor.value,
-            edition: cursor.edition,
-            ascends: new_by.is_ascending,
-            comes_again: true,
-            ..RunProgress::default()
-        };
+        progress.run = beginning_at(cursor, true, new_by);
         Ok(progress)
     }
 
@@ -129,6 +117,12 @@ impl Runs {
     fn remembered(&self) -> MutexGuard<'_, HashMap<Text, Remembered>> {
         self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A run from this cursor on; `comes_again` tells whether an earlier one has come to nothing.
+fn beginning_at(cursor: Cursor, comes_again: bool, new_by: &NewBy) -> RunProgress {
+    let Cursor { value: began_at, edition, .. } = cursor;
+    RunProgress { began_at, edition, ascends: new_by.is_ascending, comes_again, ..RunProgress::default() }
 }
 
 /// How a page moves the cursor: the last one to the maximum, and any other only while all items ascend. Once they do
