@@ -5,6 +5,7 @@
 mod support;
 
 use support::gatherd::{IDLE, Workplace, wait_for_lines};
+use support::server::{Server, reply};
 use support::wait_until;
 
 const CHAIN: &str = r#"
@@ -48,6 +49,29 @@ fn status_shows_each_pipeline_sink_and_queue() {
         assert_eq!(cells("work")[1], "works", "a queue is where items go to");
         assert!(row("PIPELINE").contains("PER SECOND"), "{}", shown.stdout);
     }
+}
+
+#[test]
+fn what_a_rate_holds_back_is_no_write() {
+    let server = Server::saying(reply("204 No Content", &[], ""));
+    let workplace = Workplace::new(&format!(
+        r#"
+        [http.slow]
+        rate  = "20/s"
+        burst = 1
+
+        [pipeline.numbers]
+        from = {{ items = {{ range = [1, 5] }} }}
+        to   = [ {{ http = {{ via = "slow", url = "{}" }}, workers = 3 }} ]
+        {IDLE}
+        "#,
+        server.url("/")
+    ));
+    let _daemon = workplace.start();
+    let told =
+        || -> serde_json::Value { serde_json::from_str(&workplace.gatherd(&["status", "--json"]).stdout).unwrap() };
+    wait_until("all is delivered", || told()["pipelines"][0]["delivered"] == 5);
+    assert_eq!(told()["sinks"][0]["writes"]["count"], 5);
 }
 
 #[test]

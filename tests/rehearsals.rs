@@ -285,6 +285,7 @@ fn try_says_by_its_exit_code_how_it_ended() {
     for (arguments, expected) in [
         (vec!["try", "http://a.example", "--jq", ".["], 2),
         (vec!["try", "no url"], 2),
+        (vec!["try", "127.0.0.1:80/"], 2),
         (vec!["try", "http://a.example", "--via", "x"], 2),
         (vec!["try", "/x", "--config", "gatherd.toml", "--via", "gone"], 78),
     ] {

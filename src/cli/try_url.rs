@@ -47,6 +47,13 @@ const ITEMS: usize = 3;
 const LINES: usize = 24;
 
 pub(super) fn try_url(arguments: &TryArguments) -> ExitCode {
+    let url = &arguments.url;
+    let is_whole = ["http://", "https://", "${"].iter().any(|start| url.starts_with(start));
+    if arguments.via.is_none() && !is_whole {
+        let way_out = format!("write `http://{url}` or `https://{url}`, or name a client with `--via`");
+        output::fail(&format!("`{url}` is not a whole URL; {way_out}"));
+        return ExitCode::from(EXIT_USAGE);
+    }
     let folder = match tempfile::tempdir() {
         Ok(folder) => folder,
         Err(error) => return output::fail(&format!("cannot make a folder for the state: {error}")),

@@ -385,8 +385,12 @@ impl Worker<'_> {
         let items: Vec<Item> = part.iter().map(|delivery| delivery.parcel.item.clone()).collect();
         let started = self.sink.clock.instant();
         let written = runtime::catch_panic(self.sink.sink.write(&items)).await;
-        self.sink.record.writes.observe(self.sink.clock.instant().saturating_duration_since(started));
-        written.unwrap_or_else(|panic| Err(WriteFault::Mixed(panicked(&panic))))
+        let written = written.unwrap_or_else(|panic| Err(WriteFault::Mixed(panicked(&panic))));
+        let was_written = !matches!(&written, Err(WriteFault::Batch(Fault { verdict: Verdict::NotBefore(_), .. })));
+        if was_written {
+            self.sink.record.writes.observe(self.sink.clock.instant().saturating_duration_since(started));
+        }
+        written
     }
 
     /// What to do about a batch of which nothing was delivered.
