@@ -9,7 +9,7 @@ use jaq_core::native::{Fun, run};
 use jaq_core::{DataT, Lut};
 
 use super::metered::Metered;
-use super::{Scope, fuel, native};
+use super::{Scope, builtins, fuel};
 use crate::model::{Text, Value, Window};
 
 /// jaq over our values.
@@ -160,5 +160,5 @@ pub(super) fn definitions() -> Vec<Def<&'static str>> {
 /// The native functions that every filter can use.
 pub(super) fn functions() -> impl Iterator<Item = Fun<Language>> {
     let theirs = jaq_core::funs().chain(jaq_std::funs()).filter(|(name, ..)| !REPLACED.contains(name));
-    theirs.chain(native::functions().into_iter().map(run::<Language>))
+    theirs.chain(builtins::functions().into_iter().map(run::<Language>))
 }

@@ -1,13 +1,13 @@
 //! The one expression language: jq filters, and templates that hold them. Compiled once, run for every item.
 
 mod arithmetic;
+mod builtins;
 mod compile;
 mod cut;
 mod filter;
 mod fuel;
 mod language;
 mod metered;
-mod native;
 mod regular;
 mod rewrite;
 mod template;

@@ -8,10 +8,10 @@ use jaq_core::native::{Filter as Native, bome, v};
 use jaq_core::{Cv, Error, RunPtr, ValR};
 use regex::{Captures, Regex, RegexBuilder};
 
+use super::builtins::object;
 use super::fuel;
 use super::language::Language;
 use super::metered::Metered;
-use super::native::object;
 use crate::model::Value;
 
 /// How large a compiled expression may be, and how many each thread keeps.
