@@ -6,14 +6,14 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::io::Write;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
 use std::thread;
 use std::time::Instant;
 
 use rustix::process::Signal;
-use serde_json::Value;
+use support::client::{Reply, connect, exchange, read_reply};
 use support::gatherd::{IDLE, Running, Workplace, wait_for_lines};
 use support::server::Server;
 use support::{LIMIT, check_each, wait_until};
@@ -46,53 +46,7 @@ fn busy(more: &str) -> Workplace {
 
 /// Where the admin address of a daemon is.
 fn address(daemon: &Running) -> SocketAddr {
-    daemon.wait_for_log("admin listens");
-    let log = daemon.log();
-    let (_, after) = log.split_once("admin listens address=").unwrap();
-    after.split_whitespace().next().unwrap().parse().unwrap()
-}
-
-#[derive(Debug)]
-struct Reply {
-    status: u16,
-    headers: BTreeMap<String, String>,
-    body: String,
-}
-
-impl Reply {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
-    }
-}
-
-/// Sends `request`, of which the lines end in `\n` here, and reads one reply.
-fn exchange(mut stream: impl Read + Write, request: &str) -> Reply {
-    stream.write_all(request.replace('\n', "\r\n").as_bytes()).unwrap();
-    read_reply(stream)
-}
-
-fn read_reply(stream: impl Read) -> Reply {
-    let mut reader = BufReader::new(stream);
-    let mut line = String::new();
-    reader.read_line(&mut line).unwrap();
-    let status = line.split_whitespace().nth(1).and_then(|code| code.parse().ok());
-    let mut headers = BTreeMap::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
-        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
-        headers.insert(name.to_ascii_lowercase(), value.to_owned());
-    }
-    let length = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).unwrap();
-    Reply { status: status.unwrap_or(0), headers, body: String::from_utf8(body).unwrap() }
-}
-
-fn connect(address: SocketAddr) -> TcpStream {
-    let stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(LIMIT)).unwrap();
-    stream
+    daemon.admin_address()
 }
 
 fn get(address: SocketAddr, path: &str, header_lines: &str) -> Reply {

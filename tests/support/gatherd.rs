@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -184,10 +185,24 @@ impl Running {
         self.stderr.text()
     }
 
+    /// What it has written to its standard output so far.
+    pub(crate) fn stdout_so_far(&self) -> String {
+        self.stdout.text()
+    }
+
     #[track_caller]
     pub(crate) fn wait_for_log(&self, text: &str) {
         let found = comes_true_within(LIMIT, || self.log().contains(text));
         assert!(found, "waited {LIMIT:?} for {text:?} in the log:\n{}", self.log());
+    }
+
+    /// Where its admin address is.
+    #[track_caller]
+    pub(crate) fn admin_address(&self) -> SocketAddr {
+        self.wait_for_log("admin listens");
+        let log = self.log();
+        let (_, after) = log.split_once("admin listens address=").unwrap();
+        after.split_whitespace().next().unwrap().parse().unwrap()
     }
 
     #[track_caller]

@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its part")]
 
 pub(crate) mod authority;
+pub(crate) mod client;
 pub(crate) mod ending;
 pub(crate) mod gatherd;
 pub(crate) mod nginx;
