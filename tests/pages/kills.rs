@@ -1,6 +1,6 @@
 //! SIGKILL after each page of a run: 20 pages, or 1,000 with `GATHERD_PROOF=long`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 
@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::support::gatherd::{IDLE, Running, Workplace, wait_for_lines};
 use super::support::server::{Server, json as json_reply};
-use super::support::wait_until;
+use super::support::{LIMIT, comes_true_within, wait_until};
 
 const PAGE: usize = 5;
 
@@ -21,6 +21,20 @@ struct Gate {
     open: Mutex<usize>,
     changed: Condvar,
     asked: AtomicUsize,
+}
+
+/// Takes the orders of an API page by page.
+fn orders_of(api: &Server) -> Workplace {
+    Workplace::new(&format!(
+        r#"
+        [pipeline.orders]
+        from  = {{ every = "24h" }}
+        steps = [{{ get = {{ url = "{}", items = ".data[]", pages = "auto",
+                             new_by = {{ cursor = ".at", send_as = "since", key = ".id" }} }} }}]
+        to    = [{{ file = "out.ndjson" }}]
+        "#,
+        api.url("/orders")
+    ))
 }
 
 #[test]
@@ -38,16 +52,7 @@ fn a_stop_in_the_middle_of_a_run_loses_nothing_and_the_next_start_goes_on_with_t
             json!({ "data": [{ "id": page, "at": page }], "next_cursor": (page < 3).then(|| (page + 1).to_string()) });
         connection.write_all(&json_reply(&body.to_string()))
     });
-    let workplace = Workplace::new(&format!(
-        r#"
-        [pipeline.orders]
-        from  = {{ every = "24h" }}
-        steps = [{{ get = {{ url = "{}", items = ".data[]", pages = "auto",
-                             new_by = {{ cursor = ".at", send_as = "since", key = ".id" }} }} }}]
-        to    = [{{ file = "out.ndjson" }}]
-        "#,
-        api.url("/orders")
-    ));
+    let workplace = orders_of(&api);
     let daemon = workplace.start();
     wait_until("the second page is asked for", || api.seen().len() == 2);
     daemon.signal(rustix::process::Signal::TERM);
@@ -133,29 +138,19 @@ fn a_run_that_is_killed_after_each_page_loses_nothing_and_repeats_one_page_a_kil
         let next = (page + 1 < pages).then(|| (page + 1).to_string());
         connection.write_all(&json_reply(&json!({ "data": items, "next_cursor": next }).to_string()))
     });
-    let workplace = Workplace::new(&format!(
-        r#"
-        [pipeline.orders]
-        from  = {{ every = "24h" }}
-        steps = [{{ get = {{ url = "{}", items = ".data[]", pages = "auto",
-                             new_by = {{ cursor = ".at", send_as = "since", key = ".id" }} }} }}]
-        to    = [{{ file = "out.ndjson" }}]
-        "#,
-        api.url("/orders")
-    ));
+    let workplace = orders_of(&api);
     let start = || Running::start(workplace.command(&["run", "--once", "gatherd.toml"]));
-    let lines = |count: usize| {
-        wait_until(&format!("{count} different items"), || {
-            let values = workplace.read("out.ndjson");
-            let whole = values.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-            whole.filter_map(|item| item["id"].as_u64()).collect::<std::collections::BTreeSet<_>>().len() >= count
-        });
+    let has_items = |count: usize| {
+        let values = workplace.read("out.ndjson");
+        let whole = values.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+        whole.filter_map(|item| item["id"].as_u64()).collect::<BTreeSet<_>>().len() >= count
     };
     let mut asked_again = 0;
     for page in 0..pages - 1 {
         let before = api.seen().len();
         let daemon = start();
-        lines((page + 1) * PAGE);
+        let arrived = comes_true_within(LIMIT, || has_items((page + 1) * PAGE));
+        assert!(arrived, "page {page} of {:?}: {}", &api.seen()[before..], daemon.log());
         wait_until("the next page is asked for", || gate.asked.load(Ordering::SeqCst) > page);
         // Every other time it is killed at the worst moment: what has arrived may not be known to have settled.
         if page % 2 == 1 {

@@ -1,11 +1,13 @@
 //! Hosts that fail, and what that costs those that do not.
 
 use std::io;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use crate::support::gatherd::{Workplace, wait_for_lines};
 use crate::support::server::{self, Connection, Server, drip, reply};
+use crate::support::wait_until;
 
 /// How a hostile host behaves.
 type Play = fn(&mut dyn Connection) -> io::Result<()>;
@@ -95,6 +97,34 @@ fn a_host_that_is_down_is_asked_by_one_request_now_and_then_and_found_when_it_is
 }
 
 #[test]
+fn a_schedule_asks_a_host_that_stays_down_more_and_more_rarely() {
+    const UNTIL_OPEN: usize = 10;
+    let times: Arc<Mutex<Vec<Instant>>> = Arc::default();
+    let kept = times.clone();
+    let server = Server::start(move |_, connection| {
+        kept.lock().unwrap().push(Instant::now());
+        connection.write_all(&reply("500 Internal Server Error", &[], ""))
+    });
+    let workplace = Workplace::new(&format!(
+        r#"
+        [pipeline.all]
+        from  = {{ every = "50ms" }}
+        steps = [{{ get = "{}", retry = {{ tries = 1000, base = "1ms", cap = "1ms" }} }}]
+        to    = []
+        "#,
+        server.url("/")
+    ));
+    let _daemon = workplace.start();
+    wait_until("three probes", || times.lock().unwrap().len() >= UNTIL_OPEN + 3);
+    let times = times.lock().unwrap();
+    let pauses: Vec<f64> = times[UNTIL_OPEN - 1..].windows(2).map(|two| (two[1] - two[0]).as_secs_f64()).collect();
+    // A second, then twice as long each time, less a fifth at most.
+    for (pause, least) in pauses.iter().zip([0.8, 1.6, 3.2]) {
+        assert!(*pause >= least, "{pauses:?}");
+    }
+}
+
+#[test]
 fn items_for_a_host_that_stays_down_become_dead_letters_that_say_why() {
     let down = format!("http://127.0.0.1:{}", server::closed_port());
     let workplace = Workplace::new(&format!(
@@ -120,7 +150,7 @@ fn a_sink_begins_with_few_requests_at_once_and_finds_out_how_many_are_right() {
     let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     let counted = (now, most.clone());
     // Takes four at once in 10 ms; whatever is beyond that waits for its turn.
-    let places = Arc::new((std::sync::Mutex::new(4_usize), std::sync::Condvar::new()));
+    let places = Arc::new((Mutex::new(4_usize), std::sync::Condvar::new()));
     let server = Server::start(move |_, connection| {
         let (now, most) = &counted;
         most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
