@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
 use jiff::{SignedDuration, Timestamp};
+use pin_project_lite::pin_project;
 
 pub use activity::Busy;
 pub use async_std::net::ToSocketAddrs;
@@ -96,9 +97,31 @@ impl<T> Task<T> {
     }
 }
 
+// The futures below are types of their own, since an `async fn` holds a future that it is given twice: as its argument and
+// as what it awaits. Some of them are kilobytes large, and are moved for each item.
+
 /// Turns a panic inside `future` into an error.
-pub async fn catch_panic<T>(future: impl Future<Output = T>) -> Result<T, Panic> {
-    AssertUnwindSafe(future).catch_unwind().await.map_err(Panic::from)
+pub fn catch_panic<T>(future: impl Future<Output = T>) -> impl Future<Output = Result<T, Panic>> {
+    Caught { future }
+}
+
+pin_project! {
+    struct Caught<F> {
+        #[pin]
+        future: F,
+    }
+}
+
+impl<F: Future> Future for Caught<F> {
+    type Output = Result<F::Output, Panic>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let future = self.project().future;
+        match std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(context))) {
+            Ok(polled) => polled.map(Ok),
+            Err(payload) => Poll::Ready(Err(payload.into())),
+        }
+    }
 }
 
 /// Runs work that blocks (files, a long computation) on a thread made for it. A hop costs about 40 us: never
@@ -115,13 +138,13 @@ pub async fn yield_now() {
 }
 
 /// `first` or `second`, whichever is done first; the other is dropped.
-pub async fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = T>) -> T {
-    first.or(second).await
+pub fn race<T>(first: impl Future<Output = T>, second: impl Future<Output = T>) -> impl Future<Output = T> {
+    first.or(second)
 }
 
 /// Both results, once both are there.
-pub async fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> (A, B) {
-    futures_lite::future::zip(first, second).await
+pub fn both<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>) -> impl Future<Output = (A, B)> {
+    futures_lite::future::zip(first, second)
 }
 
 /// Where time comes from: the machine, or in tests a hand that turns it.
@@ -180,29 +203,25 @@ impl Clock {
         }
     }
 
-    pub async fn sleep(&self, duration: Duration) {
+    pub fn sleep(&self, duration: Duration) -> Sleep {
         // Far enough to mean for ever, near enough not to overflow an `Instant`.
         const FOR_EVER: Duration = Duration::from_secs(100 * 365 * 86_400);
-        self.sleep_until(self.instant() + duration.min(FOR_EVER)).await;
+        self.sleep_until(self.instant() + duration.min(FOR_EVER))
     }
 
-    pub async fn sleep_until(&self, when: Instant) {
-        match &self.turned {
-            None => alarms::Sleep::until(when).await,
+    pub fn sleep_until(&self, when: Instant) -> Sleep {
+        Sleep(match &self.turned {
+            None => Sleeping::System(alarms::Sleep::until(when)),
             Some(turned) => {
                 let at = when.saturating_duration_since(lock(turned).start);
-                HandTurnedSleep { turned: turned.clone(), at, number: None }.await;
+                Sleeping::HandTurned(HandTurnedSleep { turned: turned.clone(), at, number: None })
             }
-        }
+        })
     }
 
     /// The future's result, or nothing once `limit` has passed.
-    pub async fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> Option<T> {
-        race(async { Some(future.await) }, async {
-            self.sleep(limit).await;
-            None
-        })
-        .await
+    pub fn timeout<T>(&self, limit: Duration, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        Timeout { future, sleep: self.sleep(limit) }
     }
 
     /// Turns a clock made by [`Clock::turned_by_hand`], and wakes whom it has passed.
@@ -229,6 +248,46 @@ impl Clock {
     pub fn next_sleeper(&self) -> Option<Duration> {
         let turned = lock(self.turned.as_ref()?);
         turned.sleepers.keys().next().map(|(at, _)| at.saturating_sub(turned.elapsed))
+    }
+}
+
+/// Done at a time of its clock.
+#[must_use = "nothing is waited for before it is awaited"]
+pub struct Sleep(Sleeping);
+
+enum Sleeping {
+    System(alarms::Sleep),
+    HandTurned(HandTurnedSleep),
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Sleeping::System(sleep) => Pin::new(sleep).poll(context),
+            Sleeping::HandTurned(sleep) => Pin::new(sleep).poll(context),
+        }
+    }
+}
+
+pin_project! {
+    struct Timeout<F> {
+        #[pin]
+        future: F,
+        sleep: Sleep,
+    }
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        match this.future.poll(context) {
+            Poll::Ready(result) => Poll::Ready(Some(result)),
+            Poll::Pending => Pin::new(this.sleep).poll(context).map(|()| None),
+        }
     }
 }
 
