@@ -2,7 +2,6 @@
 
 use std::cmp::Ordering;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
-use std::sync::Arc;
 
 use jaq_core::ops::Math;
 use jaq_core::{Error, ValR};
@@ -47,10 +46,7 @@ impl Add for Metered {
             (Value::Object(left), Value::Object(right)) => {
                 fuel::make(right.len() * 2 * size_of::<Value>());
                 let left = object_mut(left);
-                match Arc::get_mut(right) {
-                    Some(right) => left.extend(right.drain(..)),
-                    None => left.extend(right.iter().map(|(key, value)| (key.clone(), value.clone()))),
-                }
+                left.extend(std::mem::take(right));
                 Ok(Self::container(self.value, inside))
             }
             _ => Err(Error::math(self, Math::Add, other)),
@@ -103,15 +99,15 @@ impl Mul for Metered {
 }
 
 /// Merges `right` into `left`, and objects in it into objects.
-fn merge(left: &mut Arc<Object>, right: &Object) {
+fn merge(left: &mut Object, right: &Object) {
     fuel::make(right.len() * 2 * size_of::<Value>());
     let left = object_mut(left);
-    for (key, value) in right {
-        match (left.get_mut(key), value) {
+    for (key, value) in right.entries() {
+        match (left.get_mut(&key), value) {
             (Some(Value::Object(left)), Value::Object(right)) => merge(left, right),
             (Some(old), value) => *old = value.clone(),
             (None, value) => {
-                left.insert(key.clone(), value.clone());
+                left.insert(key, value.clone());
             }
         }
     }
@@ -256,14 +252,14 @@ fn compare_objects(left: &Object, right: &Object) -> Ordering {
         return left.len().cmp(&right.len());
     }
     fuel::spend(4 * (left.len() + right.len()));
-    let sorted = |object: &Object| {
-        let mut keys: Vec<_> = object.keys().cloned().collect();
+    fn sorted(object: &Object) -> Vec<&str> {
+        let mut keys: Vec<_> = object.keys().collect();
         keys.sort_unstable();
         keys
-    };
+    }
     let (left_keys, right_keys) = (sorted(left), sorted(right));
     left_keys.cmp(&right_keys).then_with(|| {
-        let values = left_keys.iter().map(|key| compare(&left[key], &right[key]));
+        let values = left_keys.iter().map(|key| compare(&left[*key], &right[*key]));
         values.into_iter().find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
     })
 }

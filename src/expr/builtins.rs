@@ -104,7 +104,7 @@ fn keys(value: &Metered) -> ValR<Metered> {
         Value::Array(values) => Ok((0..values.len()).map(Metered::from).collect()),
         Value::Object(object) => {
             fuel::spend(4 * object.len());
-            let mut keys: Vec<_> = object.keys().cloned().collect();
+            let mut keys: Vec<_> = object.entries().map(|(key, _)| key).collect();
             keys.sort_unstable();
             Ok(keys.into_iter().map(|key| Metered::scalar(Value::Text(key))).collect())
         }
@@ -184,9 +184,11 @@ fn delete(value: &mut Value, path: &[Value]) -> Result<(), Failure> {
         (Value::Object(object), Value::Text(key)) => {
             if inside.is_empty() {
                 fuel::spend(object.len() / 4);
-                object_mut(object).shift_remove(key);
-            } else if object.contains_key(key) {
-                delete(&mut object_mut(object)[key], inside)?;
+                object_mut(object).remove(key);
+            } else if object.contains_key(key)
+                && let Some(value) = object_mut(object).get_mut(key)
+            {
+                delete(value, inside)?;
             }
         }
         (Value::Array(values), Value::Number(index)) => {

@@ -4,7 +4,6 @@ mod convert;
 mod range;
 
 use std::fmt;
-use std::sync::Arc;
 
 use jaq_core::box_iter::{BoxIter, box_once};
 use jaq_core::path::Opt;
@@ -16,7 +15,7 @@ use self::range::characters;
 use super::arithmetic::compare;
 use super::fuel;
 use crate::model::json::{self, MAX_DEPTH};
-use crate::model::{Number, Object, Text, Value};
+use crate::model::{Array, Number, Object, Text, Value};
 
 /// A value in a run of a filter.
 ///
@@ -202,28 +201,26 @@ fn depth(value: &Value, limit: u32) -> u32 {
 fn finite(value: Value) -> Value {
     match value {
         Value::Number(Number::Float(float)) => Value::from(float.clamp(f64::MIN, f64::MAX)),
-        Value::Array(values) => Value::array(Arc::unwrap_or_clone(values).into_iter().map(finite).collect()),
-        Value::Object(object) => {
-            Arc::unwrap_or_clone(object).into_iter().map(|(key, value)| (key, finite(value))).collect()
-        }
+        Value::Array(values) => Value::array(values.into_vec().into_iter().map(finite).collect()),
+        Value::Object(object) => object.into_iter().map(|(key, value)| (key, finite(value))).collect(),
         other => other,
     }
 }
 
 /// An array that can be changed: copied first if someone else holds it too.
-pub(super) fn array_mut(values: &mut Arc<Vec<Value>>) -> &mut Vec<Value> {
-    if Arc::strong_count(values) > 1 {
+pub(super) fn array_mut(values: &mut Array) -> &mut Vec<Value> {
+    if values.is_shared() {
         fuel::make(values.len() * NODE);
     }
-    Arc::make_mut(values)
+    values.make_mut()
 }
 
-/// An object that can be changed: copied first if someone else holds it too.
-pub(super) fn object_mut(object: &mut Arc<Object>) -> &mut Object {
-    if Arc::strong_count(object) > 1 {
+/// An object that is about to be changed: it is copied then if someone else holds it too.
+pub(super) fn object_mut(object: &mut Object) -> &mut Object {
+    if object.is_shared() {
         fuel::make(object.len() * ENTRY);
     }
-    Arc::make_mut(object)
+    object
 }
 
 impl jaq_core::ValT for Metered {
@@ -257,8 +254,9 @@ impl jaq_core::ValT for Metered {
             })),
             Value::Object(object) => Box::new((0..object.len()).map(move |index| {
                 fuel::spend(2);
-                let (key, value) = object.get_index(index).expect("the index runs up to the length");
-                Ok((Self::scalar(Value::Text(key.clone())), member_of(bound, value.clone())))
+                let (key, value) = (object.key_text(index), object.get_index(index));
+                let (key, (_, value)) = key.zip(value).expect("the index runs up to the length");
+                Ok((Self::scalar(Value::Text(key)), member_of(bound, value.clone())))
             })),
             _ => box_once(Err(Error::typ(self, "iterable (array or object)"))),
         }
@@ -273,7 +271,8 @@ impl jaq_core::ValT for Metered {
             })),
             Value::Object(object) => Box::new((0..object.len()).map(move |index| {
                 fuel::spend(2);
-                Ok(member_of(bound, object[index].clone()))
+                let (_, value) = object.get_index(index).expect("the index runs up to the length");
+                Ok(member_of(bound, value.clone()))
             })),
             _ => box_once(Err(Error::typ(self, "iterable (array or object)"))),
         }
@@ -311,13 +310,13 @@ impl jaq_core::ValT for Metered {
         let bound = self.bound;
         match self.value {
             Value::Array(values) => {
-                Arc::unwrap_or_clone(values).into_iter().flat_map(|value| f(member_of(bound, value))).collect()
+                values.into_vec().into_iter().flat_map(|value| f(member_of(bound, value))).collect()
             }
             Value::Object(object) => {
                 fuel::make(object.len() * ENTRY);
                 let mut inside = 0;
                 let mut mapped = Object::default();
-                for (key, value) in Arc::unwrap_or_clone(object) {
+                for (key, value) in object {
                     if let Some(value) = f(member_of(bound, value)).next().transpose()? {
                         inside = inside.max(value.depth_bound());
                         mapped.insert(key, value.value);
@@ -363,7 +362,7 @@ impl jaq_core::ValT for Metered {
                     }
                     None if present => {
                         fuel::spend(object.len() / 4);
-                        object.shift_remove(key);
+                        object.remove(key);
                         0
                     }
                     None if was_null => return Ok(Self::scalar(Value::Null)),

@@ -27,7 +27,7 @@ fn update(context: &mut Context, value: &Value) {
             context.update(b"{");
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 context.update(if index > 0 { b"," } else { b"" });
-                context.update(&json::to_vec(&Value::Text(key.clone())));
+                context.update(&json::to_vec(&Value::from(key)));
                 context.update(b":");
                 update(context, value);
             }

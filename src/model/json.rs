@@ -3,7 +3,6 @@
 //! Integers keep every digit, whatever their length. What JSON has no word for (bytes) is written as base64 text.
 
 use std::fmt;
-use std::sync::Arc;
 
 use hifijson::SliceLexer;
 use hifijson::num::LexWrite;
@@ -94,7 +93,7 @@ fn parse_value(next: u8, lexer: &mut SliceLexer<'_>, depth: usize) -> Result<Val
                 object.insert(key, parse_value(next, lexer, depth)?);
                 Ok::<_, Wrong>(())
             })?;
-            Value::Object(Arc::new(object))
+            Value::object(object)
         }
         _ => return Err(Expect::Value.into()),
     })
@@ -135,7 +134,7 @@ fn write_pretty(value: &Value, margin: &str, out: &mut Vec<u8>) {
             for (index, (key, value)) in object.iter().enumerate() {
                 out.push(if index == 0 { b'{' } else { b',' });
                 out.extend_from_slice(inner.as_bytes());
-                write_scalar(&**key, out);
+                write_scalar(key, out);
                 out.extend_from_slice(b": ");
                 write_pretty(value, &inner, out);
             }
@@ -178,7 +177,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
                 if index > 0 {
                     out.push(b',');
                 }
-                write_scalar(&**key, out);
+                write_scalar(key, out);
                 out.push(b':');
                 write(value, out);
             }

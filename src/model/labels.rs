@@ -14,9 +14,9 @@ use super::{Number, Object, Text, Value};
 /// one that the item came with.
 #[derive(Clone, Debug, Default)]
 pub struct Labels {
-    came_with: Option<Arc<Object>>,
+    came_with: Option<Object>,
     reply: Option<Arc<Reply>>,
-    set: Option<Arc<Object>>,
+    set: Option<Object>,
 }
 
 /// What a request told of its reply, or of why there was none.
@@ -41,13 +41,13 @@ impl Labels {
         let came_with =
             self.came_with.as_ref().map(|labels| match Reply::NAMES.iter().any(|name| labels.contains_key(*name)) {
                 false => labels.clone(),
-                true => Arc::new(without_reply(labels)),
+                true => without_reply(labels),
             });
         Self { came_with, reply: Some(reply), set: self.set.clone() }
     }
 
     pub fn set(&mut self, name: Text, value: Value) {
-        Arc::make_mut(self.set.get_or_insert_default()).insert(name, value);
+        self.set.get_or_insert_default().insert(name, value);
     }
 
     pub fn get(&self, name: &str) -> Option<Value> {
@@ -58,7 +58,7 @@ impl Labels {
 
     /// All labels as one object, as `labels` gives them to a filter.
     pub fn to_value(&self) -> Value {
-        let mut object = self.came_with.as_deref().cloned().unwrap_or_default();
+        let mut object = self.came_with.clone().unwrap_or_default();
         if let Some(reply) = &self.reply {
             for name in Reply::NAMES {
                 if let Some(value) = reply.get(name) {
@@ -66,8 +66,8 @@ impl Labels {
                 }
             }
         }
-        for (name, value) in self.set.iter().flat_map(|set| set.iter()) {
-            object.insert(name.clone(), value.clone());
+        for (name, value) in self.set.iter().flat_map(Object::entries) {
+            object.insert(name, value.clone());
         }
         Value::object(object)
     }
@@ -77,13 +77,13 @@ impl Labels {
 /// was stored.
 impl From<Object> for Labels {
     fn from(object: Object) -> Self {
-        Self { came_with: (!object.is_empty()).then(|| Arc::new(object)), ..Self::default() }
+        Self { came_with: (!object.is_empty()).then_some(object), ..Self::default() }
     }
 }
 
 fn without_reply(labels: &Object) -> Object {
-    let others = labels.iter().filter(|(name, _)| !Reply::NAMES.contains(&&***name));
-    others.map(|(name, value)| (name.clone(), value.clone())).collect()
+    let others = labels.entries().filter(|(name, _)| !Reply::NAMES.contains(&&**name));
+    others.map(|(name, value)| (name, value.clone())).collect()
 }
 
 impl Reply {
@@ -145,7 +145,7 @@ mod tests {
         let mut labels = Labels::default().with_reply(reply(Some(200)));
         labels.set("depth".into(), Value::from(2));
         let Value::Object(stored) = labels.to_value() else { unreachable!("labels are an object") };
-        let labels = Labels::from(Arc::unwrap_or_clone(stored));
+        let labels = Labels::from(stored);
         assert_eq!(labels.get("status"), Some(Value::from(200)));
         for (status, expected) in [(Some(404), Some(Value::from(404))), (None, None)] {
             let labels = labels.with_reply(reply(status));

@@ -3,13 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+
+use super::{Array, Object};
 
 /// Immutable UTF-8 text, shared by every clone.
 pub type Text = Arc<str>;
-
-/// A JSON object that keeps the order in which its keys were written.
-pub type Object = IndexMap<Text, Value, foldhash::fast::RandomState>;
 
 /// JSON data, text or bytes. A clone shares the contents, so it costs at most one counter.
 ///
@@ -21,8 +19,8 @@ pub enum Value {
     Bool(bool),
     Number(Number),
     Text(Text),
-    Array(Arc<Vec<Value>>),
-    Object(Arc<Object>),
+    Array(Array),
+    Object(Object),
     /// Bytes that are not text, such as an image. JSON shows them as base64.
     Bytes(Arc<Bytes>),
 }
@@ -68,11 +66,11 @@ impl Value {
     }
 
     pub fn array(values: Vec<Value>) -> Self {
-        Value::Array(Arc::new(values))
+        Value::Array(values.into())
     }
 
     pub fn object(object: Object) -> Self {
-        Value::Object(Arc::new(object))
+        Value::Object(object)
     }
 
     /// The value under `key`, if this is an object that has one.
@@ -102,8 +100,8 @@ impl Value {
         match (self, other) {
             (Value::Null, Value::Null) => true,
             (Value::Text(a), Value::Text(b)) => Arc::ptr_eq(a, b),
-            (Value::Array(a), Value::Array(b)) => Arc::ptr_eq(a, b),
-            (Value::Object(a), Value::Object(b)) => Arc::ptr_eq(a, b),
+            (Value::Array(a), Value::Array(b)) => a.is_same(b),
+            (Value::Object(a), Value::Object(b)) => a.is_same(b),
             (Value::Bytes(a), Value::Bytes(b)) => Arc::ptr_eq(a, b),
             _ => false,
         }

@@ -228,7 +228,7 @@ async fn start(pipeline: &Running, letter: DeadLetter, entrance: Entrance, limit
     }
     let DeadLetter { id, item, value, labels, window, .. } = letter;
     let labels = match labels {
-        Value::Object(labels) => Labels::from(Arc::unwrap_or_clone(labels)),
+        Value::Object(labels) => Labels::from(labels),
         _ => Labels::default(),
     };
     let origin = Origin { replayed: Some(id), ..Origin::again(pipeline.name.clone(), item, window, limits) };

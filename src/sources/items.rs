@@ -1,11 +1,9 @@
 //! `items`: values that stand in the config itself.
 
-use std::sync::Arc;
-
 use async_trait::async_trait;
 
 use crate::component::{Kind, Opened, Position, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, ItemId, Value, json};
+use crate::model::{Array, Fault, ItemId, Value, json};
 use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SourceSettings> = Kind {
@@ -27,7 +25,7 @@ struct Items {
 
 #[derive(Clone)]
 enum List {
-    Values(Arc<Vec<Value>>),
+    Values(Array),
     Range { first: i64, step: i64, count: u64 },
 }
 
@@ -40,7 +38,7 @@ impl Items {
         let step: u64 = section.or("step", 1, "how far one number of a range is from the next");
         let repeat = section.or("repeat", true, "a list that came to its end begins anew at the next start");
         let list = match (values, range) {
-            (Some(values), None) => List::Values(Arc::new(values)),
+            (Some(values), None) => List::Values(values.into()),
             (None, Some(range)) => match List::range(&range, step) {
                 Ok(list) => list,
                 Err(reason) => {

@@ -150,7 +150,7 @@ impl QueueSource {
     fn produce(&self, leased: Leased) -> Produced {
         let Leased { lease, entry, suspect, .. } = leased;
         let labels = match entry.labels {
-            Value::Object(labels) => Labels::from(Arc::unwrap_or_clone(labels)),
+            Value::Object(labels) => Labels::from(labels),
             _ => Labels::default(),
         };
         Produced {

@@ -29,7 +29,7 @@ fn is_plain(value: &Value) -> bool {
 }
 
 fn looks_like_mark(object: &Object) -> bool {
-    object.len() == 1 && object.keys().all(|key| matches!(&**key, BYTES | OBJECT))
+    object.len() == 1 && object.keys().all(|key| matches!(key, BYTES | OBJECT))
 }
 
 /// The value with its bytes marked, so that JSON shows them.
@@ -38,7 +38,7 @@ pub(super) fn marked(value: &Value) -> Value {
         Value::Bytes(bytes) => mark(BYTES, Value::from(data_encoding::BASE64.encode(bytes))),
         Value::Array(values) => Value::array(values.iter().map(marked).collect()),
         Value::Object(object) => {
-            let inner: Value = object.iter().map(|(key, value)| (key.clone(), marked(value))).collect();
+            let inner: Value = object.entries().map(|(key, value)| (key, marked(value))).collect();
             if looks_like_mark(object) { mark(OBJECT, inner) } else { inner }
         }
         other => other.clone(),
@@ -55,7 +55,7 @@ pub(super) fn unmarked(value: Value) -> Option<Value> {
         Value::Array(values) => Value::array(values.iter().cloned().map(unmarked).collect::<Option<_>>()?),
         Value::Object(object) if looks_like_mark(object) => {
             let (name, inner) = object.first()?;
-            match (&**name, inner) {
+            match (name, inner) {
                 (BYTES, Value::Text(text)) => Value::bytes(data_encoding::BASE64.decode(text.as_bytes()).ok()?),
                 (OBJECT, Value::Object(inner)) => unmarked_entries(inner)?,
                 _ => return None,
@@ -67,7 +67,7 @@ pub(super) fn unmarked(value: Value) -> Option<Value> {
 }
 
 fn unmarked_entries(object: &Object) -> Option<Value> {
-    object.iter().map(|(key, value)| Some((key.clone(), unmarked(value.clone())?))).collect()
+    object.entries().map(|(key, value)| Some((key, unmarked(value.clone())?))).collect()
 }
 
 #[cfg(test)]

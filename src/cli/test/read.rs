@@ -229,7 +229,7 @@ fn request_of(value: &Value) -> Result<Expected, String> {
         return Ok(Expected { to: line_of(to)?, json: None, body: None, headers: Vec::new() });
     }
     let Value::Object(object) = value else { return Err("this is no request".to_owned()) };
-    if let Some(unknown) = object.keys().find(|key| !["to", "json", "body", "headers"].contains(&&***key)) {
+    if let Some(unknown) = object.keys().find(|key| !["to", "json", "body", "headers"].contains(key)) {
         return Err(format!("a request has no `{unknown}`"));
     }
     let to = value.get("to").and_then(Value::as_text).ok_or("this request does not say where it goes")?;

@@ -1,7 +1,6 @@
 //! Our values out of Rust's, and back.
 
 use std::ops::Range;
-use std::sync::Arc;
 
 use super::{Metered, NODE, member_of};
 use crate::expr::fuel;
@@ -16,10 +15,7 @@ impl jaq_std::ValT for Metered {
         let Value::Array(values) = self.value else { return Err(self) };
         // The natives that ask for this collect, clone or sort what they get.
         fuel::make(2 * NODE * values.len());
-        Ok(match Arc::try_unwrap(values) {
-            Ok(values) => values.into_iter().map(|value| member_of(bound, value)).collect(),
-            Err(values) => values.iter().map(|value| member_of(bound, value.clone())).collect(),
-        })
+        Ok(values.into_vec().into_iter().map(|value| member_of(bound, value)).collect())
     }
 
     fn is_int(&self) -> bool {

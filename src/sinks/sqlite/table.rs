@@ -106,7 +106,7 @@ impl Table {
         options: &Options,
         row: &Object,
     ) -> Result<Arc<Shape>, RowFault> {
-        let keys: Vec<Text> = row.keys().cloned().collect();
+        let keys: Vec<Text> = row.entries().map(|(key, _)| key).collect();
         if let Some(shape) = self.shapes.get(&keys) {
             return Ok(shape.clone());
         }
@@ -122,7 +122,7 @@ impl Table {
         let refused = |message: String| Err(RowFault::Refused(message));
         let mut fields = Vec::with_capacity(row.len());
         let mut chosen: Vec<usize> = Vec::with_capacity(row.len());
-        for (name, value) in row {
+        for (name, value) in row.iter() {
             let place = match (self.places.get(&folded(name)), options.extra) {
                 (Some(place), _) if !self.columns[*place].is_generated => *place,
                 (_, Extra::Ignore) => {

@@ -76,7 +76,7 @@ impl Place {
 fn put(value: &Value, keys: &[Text], reply: Value) -> Value {
     let Some((key, inner)) = keys.split_first() else { return reply };
     let mut object = match value {
-        Value::Object(object) => Object::clone(object),
+        Value::Object(object) => object.clone(),
         _ => Object::default(),
     };
     let placed = put(object.get(key).unwrap_or(&Value::Null), inner, reply);

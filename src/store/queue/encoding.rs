@@ -191,7 +191,7 @@ impl<'a> Input<'a> {
             }
             OBJECT => {
                 let count = self.count()?;
-                let mut object = Object::with_capacity_and_hasher(count, Default::default());
+                let mut object = Object::with_capacity(count);
                 for _ in 0..count {
                     object.insert(self.text()?, self.value()?);
                 }
