@@ -21,6 +21,7 @@ mod state;
 mod status;
 mod store;
 mod switches;
+mod tap;
 mod test;
 mod try_url;
 
@@ -81,6 +82,8 @@ enum Command {
     Status(status::StatusArguments),
     /// Watch how the gatherd that runs is doing.
     Top(status::TopArguments),
+    /// See items of the gatherd that runs as they pass, some of them, with secrets masked.
+    Tap(tap::TapArguments),
     /// Draw the pipelines of a config, or of the gatherd that runs.
     Graph(graph::GraphArguments),
     /// Pause pipelines: their sources make no more items, also after a restart.
@@ -138,6 +141,7 @@ pub fn main() -> ExitCode {
         Command::Schema => schema::schema(),
         Command::Status(arguments) => status::status(arguments),
         Command::Top(arguments) => status::top(arguments),
+        Command::Tap(arguments) => tap::tap(arguments),
         Command::Graph(arguments) => graph::graph(arguments),
         Command::Pause(arguments) => switches::pause(arguments, true),
         Command::Resume(arguments) => switches::pause(arguments, false),

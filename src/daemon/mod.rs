@@ -10,8 +10,8 @@ mod state_folder;
 
 pub use api::{
     AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
-    QueueShown, ReloadReport, SinkShown, Status, TimesShown,
+    QueueShown, ReloadReport, SinkShown, Status, TapOrder, TimesShown,
 };
-pub use control::ControlClient;
+pub use control::{ControlClient, TappedItems};
 pub use life::{Ending, Order, run};
 pub use state_folder::state_folder;

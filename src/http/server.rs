@@ -8,15 +8,16 @@ use std::time::Duration;
 use async_channel::Receiver;
 use bytes::Bytes;
 use futures_lite::future::Boxed;
+use futures_lite::stream::{self, StreamExt};
 use http::header::{CONTENT_TYPE, EXPECT};
 use http::{HeaderValue, Response, StatusCode};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use hyper::body::{Body, Incoming};
+use http_body_util::{BodyExt, Either, Full, LengthLimitError, Limited, StreamBody};
+use hyper::body::{Body, Frame, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 
 use super::connections::{Connections, Place};
-use super::io::{Stream, Timer};
+use super::io::{self, Timer};
 use super::listener::Listener;
 use crate::runtime::{self, Clock};
 
@@ -85,6 +86,11 @@ impl RequestBody {
     }
 }
 
+/// What follows the bytes of a reply as it comes, if it is among the reply's extensions; the body ends when this is
+/// closed.
+#[derive(Clone, Debug)]
+pub struct Streamed(pub Receiver<Bytes>);
+
 /// A reply whose body is a line for a person.
 pub fn reply(status: StatusCode, line: &str) -> Response<Bytes> {
     let mut response = Response::new(Bytes::from(format!("{line}\n")));
@@ -138,8 +144,19 @@ async fn stopped<T>(stop: &Receiver<Infallible>) -> Option<T> {
     None
 }
 
+type Frames = stream::Boxed<Result<Frame<Bytes>, Infallible>>;
+
+/// A reply's body as hyper sends it.
+fn with_body(mut response: Response<Bytes>) -> Response<Either<Full<Bytes>, StreamBody<Frames>>> {
+    let streamed = response.extensions_mut().remove::<Streamed>();
+    response.map(|bytes| match streamed {
+        None => Either::Left(Full::new(bytes)),
+        Some(Streamed(more)) => Either::Right(StreamBody::new(more.map(|bytes| Ok(Frame::data(bytes))).boxed())),
+    })
+}
+
 struct Connection {
-    stream: Stream,
+    stream: io::Stream,
     peer: Option<SocketAddr>,
     clock: Clock,
     stop: Receiver<Infallible>,
@@ -156,7 +173,7 @@ impl Connection {
             async {
                 let response = answered.await;
                 drop(answering);
-                Ok::<_, Infallible>(response.map(Full::new))
+                Ok::<_, Infallible>(with_body(response))
             }
         });
         let mut served = std::pin::pin!(

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::tap::TapPoint;
 use super::walk::ITEMS_OF;
 use crate::component::Reason;
 use crate::model::{Text, Value};
@@ -45,6 +46,8 @@ pub(super) struct ComponentCounters {
     saved: AtomicU64,
     /// How long the calls of a network step took.
     pub(super) calls: Option<Histogram>,
+    /// Where people look at what passes.
+    pub(super) tap: TapPoint,
 }
 
 /// The counters of a pipeline at one moment.
@@ -197,7 +200,7 @@ impl Counters {
         Reason::ALL.into_iter().map(|reason| (reason, count(reason))).filter(|(_, count)| *count > 0).collect()
     }
 
-    fn components(&self) -> impl Iterator<Item = &ComponentCounters> {
+    pub(super) fn components(&self) -> impl Iterator<Item = &ComponentCounters> {
         [&self.source].into_iter().chain(&self.steps).chain(&self.sinks).map(|component| &**component)
     }
 }
@@ -213,6 +216,7 @@ impl ComponentCounters {
             retried: AtomicU64::new(0),
             saved: AtomicU64::new(0),
             calls: is_network.then(Histogram::default),
+            tap: TapPoint::default(),
         }
     }
 

@@ -18,6 +18,7 @@ use super::recent::{RecentFault, RecentFaults};
 use super::replay::OpenSources;
 use super::retries::RetryBudgets;
 use super::status::{self, MemoryStatus, PipelineHandle, PipelineStatus, SinkStatus};
+use super::tap::Sample;
 use crate::component::{Listeners, Quiescence};
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::{self, Clock};
@@ -220,6 +221,35 @@ impl Engine {
         }
         trigger.ask();
         Ok(())
+    }
+
+    /// Samples of the items that pass after a component of a pipeline, one in an `interval` at most, as long as the
+    /// pipeline runs; for a sink, of those that it is given. Without a component, of those that have come through all
+    /// steps.
+    pub fn tap(&self, pipeline: &str, component: Option<&str>, interval: Duration) -> Result<Receiver<Sample>, Fault> {
+        let cannot = |why: String| Fault::stop(FaultKind::Request, format!("cannot tap `{pipeline}`: {why}"));
+        let whole = self.whole(pipeline)?;
+        let handle = match component {
+            None => whole,
+            Some(component) => self.having(pipeline, component).ok_or_else(|| {
+                let ids = whole.counters.components().map(|one| format!("`{}`", one.id())).collect::<Vec<_>>();
+                cannot(format!("it has no component `{component}`; it has {}", ids.join(", ")))
+            })?,
+        };
+        // Kept until the tap is there, since the pipeline's end closes all that are.
+        let _running = handle.running.upgrade().ok_or_else(|| cannot("it has come to its end".to_owned()))?;
+        let point = match component {
+            None => handle.counters.steps.last().unwrap_or(&handle.counters.source),
+            Some(component) => handle.counters.of(component),
+        };
+        Ok(point.tap.tap(interval, &self.shared.options.clock))
+    }
+
+    /// What of a pipeline has a component of this name, such as the part before a durable source's queue.
+    fn having(&self, pipeline: &str, component: &str) -> Option<PipelineHandle> {
+        let parts = self.parts();
+        let mut handles = parts.pipelines.iter().map(|part| &part.handle).filter(|part| *part.pipeline == *pipeline);
+        handles.find(|handle| handle.counters.components().any(|one| **one.id() == *component)).cloned()
     }
 
     /// The pipeline of this name.

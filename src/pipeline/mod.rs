@@ -32,6 +32,7 @@ mod sink_state;
 mod stage;
 mod status;
 mod switch;
+mod tap;
 mod walk;
 
 pub use counters::{ComponentCounts, Counts};
@@ -42,3 +43,4 @@ pub use recent::{Consequence, RecentFault};
 pub use sink_state::SinkHealth;
 pub use stage::CHANNEL as STAGE_CHANNEL;
 pub use status::{ComponentStatus, MemoryStatus, Pause, PipelineState, PipelineStatus, Role, SinkStatus};
+pub use tap::Sample;

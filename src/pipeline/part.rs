@@ -129,6 +129,7 @@ fn run_pipeline(opened: OpenedPipeline, shared: &Shared, busy: Busy) -> End {
     let (ending, end) = async_channel::bounded(1);
     let (sources, open) = (shared.sources.clone(), shared.sources.open());
     let ledger = opened.running.ledger.clone();
+    let counters = opened.running.counters.clone();
     let life = opened.running.life.clone();
     let settler = runtime::spawn(settle(ledger, opened.ends.clone(), shared.life.clone(), life.clone()));
     runtime::spawn(async move {
@@ -139,6 +140,7 @@ fn run_pipeline(opened: OpenedPipeline, shared: &Shared, busy: Busy) -> End {
         });
         join(task, &name).await;
         join(settler, &name).await;
+        counters.components().for_each(|component| component.tap.close());
         drop((ending, busy));
     });
     End(end)

@@ -158,6 +158,7 @@ impl Running {
             match self.lets_in(sink, &parcel).await {
                 Ok(true) => {
                     sink.counters().entered();
+                    sink.counters().tap.pass(&parcel.item, &self.clock);
                     wanted.push(sink);
                 }
                 Ok(false) => {}
@@ -190,6 +191,7 @@ impl Running {
         match self.lets_in(sink, &parcel).await {
             Ok(true) => {
                 sink.counters().entered();
+                sink.counters().tap.pass(&parcel.item, &self.clock);
                 sink.put_in_channel(parcel).await;
             }
             Ok(false) => self.let_go(parcel.ack),

@@ -87,6 +87,7 @@ impl Running {
 
     /// Answers where the item goes from step number `step`, unless it is handed over, has children or ends here.
     async fn enter(&self, parcel: Parcel, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
+        self.passed(step).tap.pass(&parcel.item, &self.clock);
         let Some(running) = self.steps.get(step) else {
             self.hand_to_sinks(parcel).await;
             return None;
@@ -102,6 +103,14 @@ impl Running {
                 self.give_up(parcel, &running.id, &fault);
                 None
             }
+        }
+    }
+
+    /// The component that an item has passed which enters step number `step`.
+    fn passed(&self, step: usize) -> &ComponentCounters {
+        match step.checked_sub(1) {
+            Some(before) => &self.steps[before].counters,
+            None => &self.counters.source,
         }
     }
 

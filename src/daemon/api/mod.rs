@@ -12,6 +12,7 @@
 //! | `PUT /dead/ID/value` | gives one another value |
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
+//! | `GET /tap?…` | samples of what passes after a component, one JSON object a line as they come; see [`TapOrder`] |
 //! | `GET /state` | positions, and cursors with their runs, one JSON object a line |
 //! | `POST /state` | sets a cursor, or resets one: `{"pipeline": …, "component": …, "partition": …, "value": …}` |
 //! | `POST /store/compact` | gives back what the store's file no longer needs |
@@ -28,6 +29,7 @@ mod metrics;
 pub(super) mod reload;
 mod status;
 mod switches;
+mod tap;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +52,7 @@ pub use status::{
     AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
     QueueShown, SinkShown, Status, TimesShown,
 };
+pub use tap::TapOrder;
 
 /// How long a task may wait for its turn before the executor counts as stuck.
 const TURN: Duration = Duration::from_secs(2);
@@ -121,6 +124,12 @@ impl Api {
             needs: Needs::Token,
             handler: self.handler(|api, _| Box::pin(async move { api.compact().await })),
         };
+        let tap = ApiRoute {
+            method: Method::GET,
+            path: "/tap",
+            needs: Needs::Token,
+            handler: self.handler(|api, asked| Box::pin(async move { api.tap(&asked) })),
+        };
         let kept = ApiRoute {
             method: Method::GET,
             path: "/state",
@@ -143,6 +152,7 @@ impl Api {
             letters(Method::PUT, "/dead/*"),
             letters(Method::POST, "/dead/replay"),
             letters(Method::POST, "/dead/drop"),
+            tap,
             kept,
             change_kept,
             compact,

@@ -4,11 +4,11 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use http::{Method, Request};
+use http::{Method, Request, StatusCode};
 
 use super::socket_places;
-use crate::daemon::api::{ReloadReport, Status, compaction, kept, letters, reload};
-use crate::http::ask_local;
+use crate::daemon::api::{ReloadReport, Status, TapOrder, compaction, kept, letters, reload};
+use crate::http::{LocalBody, ask_local, open_local};
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
 use crate::store::{Compacted, DeadLetter, DeadLetterFilter, Kept, KeptPlace, Replay};
@@ -117,23 +117,75 @@ impl ControlClient {
         serde_json::from_slice(&body).map_err(|_| not_understood())
     }
 
+    /// Items as they pass.
+    pub async fn tap(&self, order: &TapOrder) -> Result<TappedItems, Fault> {
+        let request = self.request(Method::GET, &format!("/tap?{}", order.to_query()), None)?;
+        let response = open_local(&self.socket, request).await.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        let mut items = TappedItems { body: response.into_body(), read: Vec::new() };
+        if status.is_success() {
+            return Ok(items);
+        }
+        while items.read().await?.is_some() {}
+        Err(refusal(status, &items.read))
+    }
+
     /// The body of a reply that is a success.
     fn ask(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Bytes, Fault> {
-        let failed = |cause: &dyn std::fmt::Display| {
-            let message = format!("cannot ask the gatherd that runs (at `{}`): {cause}", self.socket.display());
-            Fault::stop(FaultKind::Request, message)
-        };
+        let request = self.request(method, path, body)?;
+        let response = runtime::block_on(ask_local(&self.socket, request)).map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        if status.is_success() { Ok(response.into_body()) } else { Err(refusal(status, response.body())) }
+    }
+
+    fn request(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Request<Bytes>, Fault> {
         let body = body.map(Value::to_string).unwrap_or_default();
         let request = Request::builder().method(method).uri(path).body(Bytes::from(body));
-        let request = request.map_err(|error| failed(&error))?;
-        let response = runtime::block_on(ask_local(&self.socket, request)).map_err(|error| failed(&error))?;
-        if response.status().is_success() {
-            return Ok(response.into_body());
-        }
-        let why = String::from_utf8_lossy(response.body());
-        let kind = if response.status() == reload::BROKEN { FaultKind::Config } else { FaultKind::Request };
-        Err(Fault::stop(kind, why.trim_end().to_owned()))
+        request.map_err(|error| self.failed(&error))
     }
+
+    fn failed(&self, cause: &dyn std::fmt::Display) -> Fault {
+        let message = format!("cannot ask the gatherd that runs (at `{}`): {cause}", self.socket.display());
+        Fault::stop(FaultKind::Request, message)
+    }
+}
+
+/// Items that pass in the daemon, as they come.
+pub struct TappedItems {
+    body: LocalBody,
+    /// What has come of the next line.
+    read: Vec<u8>,
+}
+
+impl TappedItems {
+    /// The next one: an object with `at`, `item`, `value`, `labels`, `passed` and `lost`, as the daemon writes it.
+    /// Nothing when no more will come.
+    pub async fn next(&mut self) -> Result<Option<Value>, Fault> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.read.drain(..=end).collect();
+                return parse(&line).map(Some);
+            }
+            if self.read().await?.is_none() {
+                return Ok(None);
+            }
+        }
+    }
+
+    async fn read(&mut self) -> Result<Option<()>, Fault> {
+        let Some(bytes) = self.body.next().await else { return Ok(None) };
+        let bytes = bytes.map_err(|error| {
+            Fault::stop(FaultKind::Request, format!("the connection to the gatherd that runs broke off: {error}"))
+        })?;
+        self.read.extend_from_slice(&bytes);
+        Ok(Some(()))
+    }
+}
+
+/// What a reply that is no success says.
+fn refusal(status: StatusCode, body: &[u8]) -> Fault {
+    let kind = if status == reload::BROKEN { FaultKind::Config } else { FaultKind::Request };
+    Fault::stop(kind, String::from_utf8_lossy(body).trim_end().to_owned())
 }
 
 fn parse(body: &[u8]) -> Result<Value, Fault> {

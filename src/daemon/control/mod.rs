@@ -6,7 +6,7 @@ mod server;
 
 use std::path::{Path, PathBuf};
 
-pub use client::ControlClient;
+pub use client::{ControlClient, TappedItems};
 pub(super) use server::Control;
 
 const SOCKET: &str = "control.sock";
