@@ -21,7 +21,7 @@ pub(super) fn functions() -> Vec<Native<RunPtr<Language>>> {
             bome(Ok(label(&name.value)))
         }),
         ("window", v(0), |cv| bome(Ok(Metered::input(cv.0.data().seen.window())))),
-        ("now", v(0), |cv| bome(Ok(Metered::from(cv.0.data().seen.scope.now.as_microsecond() as f64 / 1e6)))),
+        ("now", v(0), |cv| bome(Ok(cv.0.data().seen.now()))),
         ("nan", v(0), |_| bome(Ok(Metered::from(f64::NAN)))),
         ("infinite", v(0), |_| bome(Ok(Metered::from(f64::INFINITY)))),
         ("type", v(0), |cv| bome(Ok(Metered::scalar(Value::from(cv.1.value.type_name()))))),
@@ -43,10 +43,8 @@ pub(super) fn functions() -> Vec<Native<RunPtr<Language>>> {
             })
         }),
         ("reverse", v(0), |cv| bome(reverse(&cv.1))),
-        ("ltrimstr", v(1), |cv| {
-            unary(cv, |value, start| Ok(trimmed(value, &start, |text, start| text.strip_prefix(start))))
-        }),
-        ("rtrimstr", v(1), |cv| unary(cv, |value, end| Ok(trimmed(value, &end, |text, end| text.strip_suffix(end))))),
+        ("ltrimstr", v(1), |cv| unary(cv, |value, start| Ok(without_start(value, &start)))),
+        ("rtrimstr", v(1), |cv| unary(cv, |value, end| Ok(without_end(value, &end)))),
         ("to_entries", v(0), |cv| bome(to_entries(cv.1))),
         ("from_entries", v(0), |cv| bome(from_entries(cv.1))),
         ("tojson", v(0), |cv| bome(Ok(Metered::text(cv.1.json())))),
@@ -78,7 +76,7 @@ fn string(value: &Metered) -> Result<&[u8], Failure> {
     jaq_std::ValT::as_bytes(value).ok_or_else(|| Error::typ(value.clone(), "string"))
 }
 
-fn length(value: &Metered) -> ValR<Metered> {
+pub(super) fn length(value: &Metered) -> ValR<Metered> {
     Ok(match &value.value {
         Value::Null => Metered::from(0_i64),
         Value::Number(Number::Int(int)) => {
@@ -99,7 +97,7 @@ fn length(value: &Metered) -> ValR<Metered> {
     })
 }
 
-fn keys(value: &Metered) -> ValR<Metered> {
+pub(super) fn keys(value: &Metered) -> ValR<Metered> {
     match &value.value {
         Value::Array(values) => Ok((0..values.len()).map(Metered::from).collect()),
         Value::Object(object) => {
@@ -112,7 +110,7 @@ fn keys(value: &Metered) -> ValR<Metered> {
     }
 }
 
-fn has(value: &Metered, key: &Metered) -> ValR<Metered> {
+pub(super) fn has(value: &Metered, key: &Metered) -> ValR<Metered> {
     match (&value.value, &key.value) {
         (Value::Object(_), Value::Text(_)) => value.clone().find(key).map(|found| found.is_some().into()),
         (Value::Array(values), Value::Number(number)) => {
@@ -124,7 +122,7 @@ fn has(value: &Metered, key: &Metered) -> ValR<Metered> {
     }
 }
 
-fn contains(value: &Metered, part: &Metered) -> ValR<Metered> {
+pub(super) fn contains(value: &Metered, part: &Metered) -> ValR<Metered> {
     fn inside(value: &Value, part: &Value) -> bool {
         fuel::spend(1);
         match (value, part) {
@@ -216,7 +214,7 @@ fn delete(value: &mut Value, path: &[Value]) -> Result<(), Failure> {
 }
 
 /// The sum of an array's or an object's members. Text is joined in one go.
-fn add(values: Metered) -> ValR<Metered> {
+pub(super) fn add(values: Metered) -> ValR<Metered> {
     if let Value::Array(array) = &values.value
         && array.len() > 2
         && array.iter().all(|value| value.as_text().is_some())
@@ -230,7 +228,7 @@ fn add(values: Metered) -> ValR<Metered> {
     jaq_core::ValT::values(values).try_fold(Metered::scalar(Value::Null), |sum, value| sum + value?)
 }
 
-fn join(values: &Metered, separator: &Metered) -> ValR<Metered> {
+pub(super) fn join(values: &Metered, separator: &Metered) -> ValR<Metered> {
     let Some(separator) = separator.value.as_text() else { return Err(Error::typ(separator.clone(), "string")) };
     let mut joined = String::new();
     for (index, value) in jaq_core::ValT::values(values.clone()).enumerate() {
@@ -251,7 +249,7 @@ fn join(values: &Metered, separator: &Metered) -> ValR<Metered> {
 }
 
 /// The members of arrays in an array as members of it, down to this depth.
-fn flatten(values: &Metered, depth: usize) -> ValR<Metered> {
+pub(super) fn flatten(values: &Metered, depth: usize) -> ValR<Metered> {
     fn collect(value: Metered, depth: usize, out: &mut Vec<Metered>) -> Result<(), Failure> {
         for member in jaq_core::ValT::values(value) {
             match member? {
@@ -269,7 +267,7 @@ fn flatten(values: &Metered, depth: usize) -> ValR<Metered> {
     Ok(flat.into_iter().collect())
 }
 
-fn reverse(value: &Metered) -> ValR<Metered> {
+pub(super) fn reverse(value: &Metered) -> ValR<Metered> {
     match &value.value {
         Value::Null => Ok(std::iter::empty().collect()),
         Value::Text(text) => Ok(Metered::text(text.chars().rev().collect::<String>())),
@@ -282,6 +280,14 @@ fn reverse(value: &Metered) -> ValR<Metered> {
     }
 }
 
+pub(super) fn without_start(value: Metered, start: &Metered) -> Metered {
+    trimmed(value, start, |text, start| text.strip_prefix(start))
+}
+
+pub(super) fn without_end(value: Metered, end: &Metered) -> Metered {
+    trimmed(value, end, |text, end| text.strip_suffix(end))
+}
+
 /// What `strip` leaves of text; anything else as it is.
 fn trimmed(value: Metered, end: &Metered, strip: impl for<'t> FnOnce(&'t str, &str) -> Option<&'t str>) -> Metered {
     match (&value.value, &end.value) {
@@ -290,7 +296,7 @@ fn trimmed(value: Metered, end: &Metered, strip: impl for<'t> FnOnce(&'t str, &s
     }
 }
 
-fn to_entries(object: Metered) -> ValR<Metered> {
+pub(super) fn to_entries(object: Metered) -> ValR<Metered> {
     let (key_name, value_name): (Text, Text) = ("key".into(), "value".into());
     let entry = |entry: ValR<(Metered, Metered), Metered>| {
         let (key, value) = entry?;
@@ -303,7 +309,7 @@ fn to_entries(object: Metered) -> ValR<Metered> {
     }
 }
 
-fn from_entries(entries: Metered) -> ValR<Metered> {
+pub(super) fn from_entries(entries: Metered) -> ValR<Metered> {
     let mut members = Vec::new();
     for entry in jaq_core::ValT::values(entries) {
         let entry = entry?;
@@ -331,11 +337,11 @@ fn parse(text: &Metered, as_what: &str) -> ValR<Metered> {
     json::parse(json.as_bytes()).map(Metered::input).map_err(failure)
 }
 
-fn from_json(text: &Metered) -> ValR<Metered> {
+pub(super) fn from_json(text: &Metered) -> ValR<Metered> {
     parse(text, "JSON")
 }
 
-fn to_number(value: Metered) -> ValR<Metered> {
+pub(super) fn to_number(value: Metered) -> ValR<Metered> {
     match &value.value {
         Value::Number(_) => Ok(value),
         Value::Text(_) => match parse(&value, "a number")? {

@@ -14,19 +14,20 @@ pub(super) fn compile(source: &str, vars: &[String]) -> Result<jaq_core::Filter<
     let arena = Arena::default();
     let definitions = language::definitions();
     let known: Vec<(String, usize)> = definitions.iter().map(|def| (def.name.to_owned(), def.args.len())).collect();
-    let modules = Loader::new(definitions).load(&arena, File { code: source, path: () }).map_err(|errors| {
-        let first = errors.into_iter().next().map(|(_, error)| error);
-        match first {
-            Some(Error::Lex(errors)) => errors.into_iter().next().map(|error| lexical(source, error)),
-            Some(Error::Parse(errors)) => errors.into_iter().next().map(|error| grammatical(source, error)),
-            Some(Error::Io(errors)) => errors.into_iter().next().map(|(path, _)| SyntaxError {
-                message: "a filter loads no modules; write its definitions here".to_owned(),
-                span: span(source, path),
-            }),
-            None => None,
-        }
-        .unwrap_or_else(|| SyntaxError { message: "this is no filter".to_owned(), span: 0..source.len() })
-    })?;
+    let modules =
+        Loader::new(definitions.iter().cloned()).load(&arena, File { code: source, path: () }).map_err(|errors| {
+            let first = errors.into_iter().next().map(|(_, error)| error);
+            match first {
+                Some(Error::Lex(errors)) => errors.into_iter().next().map(|error| lexical(source, error)),
+                Some(Error::Parse(errors)) => errors.into_iter().next().map(|error| grammatical(source, error)),
+                Some(Error::Io(errors)) => errors.into_iter().next().map(|(path, _)| SyntaxError {
+                    message: "a filter loads no modules; write its definitions here".to_owned(),
+                    span: span(source, path),
+                }),
+                None => None,
+            }
+            .unwrap_or_else(|| SyntaxError { message: "this is no filter".to_owned(), span: 0..source.len() })
+        })?;
     let imported = jaq_core::load::import(&modules, |import| Err((*import.path).to_owned()));
     if let Err(errors) = imported {
         let path = errors.into_iter().find_map(|(_, error)| match error {

@@ -3,13 +3,14 @@
 use std::fmt;
 use std::sync::Arc;
 
-use jaq_core::{Ctx, ValT};
+use jaq_core::Ctx;
 use jiff::Timestamp;
 
 use super::compile::compile;
 use super::cut::no_references_in_filters;
 use super::language::{Context, Language, Seen};
 use super::metered::Metered;
+use super::native::{self, Answer, Flow, Halt};
 use super::rewrite::rewrite;
 use super::{SyntaxError, fuel};
 use crate::model::{Item, Labels, Text, Value, Window};
@@ -63,8 +64,21 @@ pub struct Filter(Arc<Compiled>);
 
 struct Compiled {
     source: Text,
-    vars: Vars,
-    jaq: jaq_core::Filter<Language>,
+    program: Program,
+}
+
+enum Program {
+    Native(native::Program),
+    Jaq { jaq: jaq_core::Filter<Language>, vars: Vars },
+}
+
+/// What runs a filter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Engine {
+    /// gatherd's own operations.
+    Native,
+    /// The jq interpreter jaq, which knows all of jq and takes several times as long.
+    Jaq,
 }
 
 impl fmt::Debug for Filter {
@@ -74,7 +88,17 @@ impl fmt::Debug for Filter {
 }
 
 impl Filter {
+    /// Compiles to native operations if there are some for all of it, else for jaq.
     pub fn compile(source: &str, vars: &Vars) -> Result<Self, SyntaxError> {
+        Self::compile_for(source, vars, Engine::Native)
+    }
+
+    /// Compiles for jaq whatever the filter is, to compare the two.
+    pub fn compile_for_jaq(source: &str, vars: &Vars) -> Result<Self, SyntaxError> {
+        Self::compile_for(source, vars, Engine::Jaq)
+    }
+
+    fn compile_for(source: &str, vars: &Vars, best: Engine) -> Result<Self, SyntaxError> {
         let whole = 0..source.len();
         if source.len() > SOURCE_LIMIT {
             let message = format!("a filter is at most {} KiB long", SOURCE_LIMIT >> 10);
@@ -88,23 +112,37 @@ impl Filter {
         let compiling = || {
             let rewritten = rewrite(source)
                 .map_err(|span| SyntaxError { message: "this is nested too deeply".to_owned(), span })?;
-            match rewritten {
-                None => compile(source, &names),
-                // An error points into the text as it was written.
-                Some(text) => compile(&text, &names).or_else(|error| {
+            let text = rewritten.as_deref().unwrap_or(source);
+            // An error points into the text as it was written.
+            let jaq = compile(text, &names).or_else(|error| match rewritten {
+                None => Err(error),
+                Some(_) => {
                     compile(source, &names)?;
                     Err(SyntaxError { span: whole.clone(), ..error })
-                }),
-            }
+                }
+            })?;
+            let native = match best {
+                Engine::Native => native::Program::translate(text, vars),
+                Engine::Jaq => None,
+            };
+            Ok(native.map_or_else(|| Program::Jaq { jaq, vars: vars.clone() }, Program::Native))
         };
-        let jaq = std::thread::scope(|scope| {
+        let compiled = std::thread::scope(|scope| {
             let thread = std::thread::Builder::new().name("compile a filter".to_owned()).stack_size(256 << 20);
             let compiled = thread.spawn_scoped(scope, compiling).map(std::thread::ScopedJoinHandle::join);
             compiled.map_err(|error| format!("cannot start a thread to compile the filter: {error}"))
         });
         let failed = |message: String| SyntaxError { message, span: 0..source.len() };
-        let jaq = jaq.map_err(failed)?.map_err(|_| failed("the filter cannot be compiled".to_owned()))??;
-        Ok(Self(Arc::new(Compiled { source: source.into(), vars: vars.clone(), jaq })))
+        let program = compiled.map_err(failed)?.map_err(|_| failed("the filter cannot be compiled".to_owned()))??;
+        Ok(Self(Arc::new(Compiled { source: source.into(), program })))
+    }
+
+    /// What runs it.
+    pub fn engine(&self) -> Engine {
+        match self.0.program {
+            Program::Native(_) => Engine::Native,
+            Program::Jaq { .. } => Engine::Jaq,
+        }
     }
 
     /// The text it was compiled from.
@@ -114,74 +152,99 @@ impl Filter {
 
     /// All outputs.
     pub fn run(&self, input: &Value, scope: &Scope<'_>) -> Result<Vec<Value>, FilterError> {
-        self.outputs(input, scope, |outputs| {
-            let mut values = Vec::new();
-            for output in outputs {
-                if values.len() == OUTPUT_LIMIT {
-                    return Err(FilterError::TooMuch(format!("it gives more than {OUTPUT_LIMIT} outputs")));
-                }
-                fuel::spend(3);
-                values.push(output?.into_value());
+        let mut values = Vec::new();
+        let mut too_many = false;
+        self.outputs(input, scope, &mut |output| {
+            too_many = values.len() == OUTPUT_LIMIT;
+            if too_many {
+                return Err(Halt::Enough);
             }
-            Ok(values)
-        })
+            fuel::spend(3);
+            values.push(output.into_value());
+            Ok(())
+        })?;
+        match too_many {
+            false => Ok(values),
+            true => Err(FilterError::TooMuch(format!("it gives more than {OUTPUT_LIMIT} outputs"))),
+        }
     }
 
     /// The first output, if there is one. What would come after it is not computed.
     pub fn first(&self, input: &Value, scope: &Scope<'_>) -> Result<Option<Value>, FilterError> {
-        self.outputs(input, scope, |outputs| Ok(outputs.next().transpose()?.map(Metered::into_value)))
+        let mut first = None;
+        self.outputs(input, scope, &mut |output| {
+            first = Some(output.into_value());
+            Err(Halt::Enough)
+        })?;
+        Ok(first)
     }
 
     /// Whether the first output is neither `false` nor `null`; no output means false.
     pub fn test(&self, input: &Value, scope: &Scope<'_>) -> Result<bool, FilterError> {
-        self.outputs(input, scope, |outputs| Ok(outputs.next().transpose()?.is_some_and(|output| output.as_bool())))
+        let mut first = false;
+        self.outputs(input, scope, &mut |output| {
+            first = output.is_true();
+            Err(Halt::Enough)
+        })?;
+        Ok(first)
     }
 
     /// The one output as text: it must be text, a number or a boolean, so that no null ends up in a URL or a key.
     pub fn one_text(&self, input: &Value, scope: &Scope<'_>) -> Result<Text, FilterError> {
         let failed = |what: &str| Err(FilterError::Failed(what.to_owned()));
-        self.outputs(input, scope, |outputs| {
-            let Some(output) = outputs.next().transpose()? else {
-                return failed("it gives nothing, where one result should stand");
-            };
-            if outputs.next().transpose()?.is_some() {
-                return failed("it gives more than one result");
+        let (mut one, mut more) = (None, false);
+        self.outputs(input, scope, &mut |output| {
+            more = one.is_some();
+            if more {
+                return Err(Halt::Enough);
             }
-            match output.into_value() {
-                Value::Text(text) => Ok(text),
-                scalar @ (Value::Number(_) | Value::Bool(_)) => Ok(scalar.to_string().into()),
-                Value::Null => failed("it gives null, where text, a number or a boolean should stand"),
-                other => {
-                    let kind = other.type_name();
-                    failed(&format!("it gives a value of type {kind}, where text, a number or a boolean should stand"))
-                }
+            one = Some(output.into_value());
+            Ok(())
+        })?;
+        match one {
+            None => failed("it gives nothing, where one result should stand"),
+            Some(_) if more => failed("it gives more than one result"),
+            Some(Value::Text(text)) => Ok(text),
+            Some(scalar @ (Value::Number(_) | Value::Bool(_))) => Ok(scalar.to_string().into()),
+            Some(Value::Null) => failed("it gives null, where text, a number or a boolean should stand"),
+            Some(other) => {
+                let kind = other.type_name();
+                failed(&format!("it gives a value of type {kind}, where text, a number or a boolean should stand"))
             }
-        })
+        }
     }
 
-    fn outputs<T>(
+    /// Hands each output to `take`, until that wants no more.
+    fn outputs(
         &self,
         input: &Value,
         scope: &Scope<'_>,
-        take: impl FnOnce(&mut dyn Iterator<Item = Result<Metered, FilterError>>) -> Result<T, FilterError>,
-    ) -> Result<T, FilterError> {
-        let Compiled { vars, jaq, .. } = &*self.0;
+        take: &mut dyn FnMut(Answer<'_>) -> Flow,
+    ) -> Result<(), FilterError> {
         let seen = Seen::new(scope);
-        fuel::metered(scope.fuel, || {
-            let vars = jaq_core::Vars::new(vars.iter().map(|(_, value)| Metered::input(value.clone())));
-            let context = Ctx::<Language>::new(Context::new(&jaq.lut, &seen), vars);
-            let outputs = jaq.id.run((context, Metered::input(input.clone())));
-            take(&mut outputs.map(|output| output.map_err(failure)))
+        fuel::metered(scope.fuel, || match &self.0.program {
+            Program::Native(program) => program.run(input, &seen, take),
+            Program::Jaq { jaq, vars } => {
+                let vars = jaq_core::Vars::new(vars.iter().map(|(_, value)| Metered::input(value.clone())));
+                let context = Ctx::<Language>::new(Context::new(&jaq.lut, &seen), vars);
+                for output in jaq.id.run((context, Metered::input(input.clone()))) {
+                    let broken = |_| FilterError::Failed("break".to_owned());
+                    let output = output.map_err(|failure| failure.get_err().map_or_else(broken, failed))?;
+                    if take(Answer::New(output)).is_err() {
+                        break;
+                    }
+                }
+                Ok(())
+            }
         })
     }
 }
 
 /// What a filter could not do, in jq's words.
-fn failure(exception: jaq_core::Exn<'_, Metered>) -> FilterError {
-    let message = match exception.get_err().map(jaq_core::Error::into_val) {
-        Ok(Metered { value: Value::Text(message), .. }) => message.to_string(),
-        Ok(value) => format!("{value} (not a string)"),
-        Err(_) => "break".to_owned(),
+pub(super) fn failed(error: jaq_core::Error<Metered>) -> FilterError {
+    let message = match error.into_val() {
+        Metered { value: Value::Text(message), .. } => message.to_string(),
+        value => format!("{value} (not a string)"),
     };
     FilterError::Failed(shortened(&message).into_owned())
 }

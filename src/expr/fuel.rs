@@ -209,6 +209,10 @@ pub(super) fn nested_made() {
     METER.with(|meter| meter.nested.set(true));
 }
 
+pub(super) fn forget_nested_made() {
+    METER.with(|meter| meter.nested.set(false));
+}
+
 pub(super) fn was_nested_made() -> bool {
     METER.with(|meter| meter.nested.get())
 }

@@ -45,6 +45,10 @@ impl<'a> Seen<'a> {
         self.scope.labels.get(name).unwrap_or_default()
     }
 
+    pub(super) fn now(&self) -> Metered {
+        Metered::from(self.scope.now.as_microsecond() as f64 / 1e6)
+    }
+
     pub(super) fn window(&self) -> Value {
         let object = |window: Window| {
             let entries = [("start", window.start), ("end", window.end)];
@@ -145,16 +149,14 @@ const REPLACED: &[&str] = &[
 ];
 
 /// The definitions that every filter can use.
-pub(super) fn definitions() -> Vec<Def<&'static str>> {
+pub(super) fn definitions() -> &'static [Def<&'static str>] {
     static DEFINITIONS: OnceLock<Vec<Def<&'static str>>> = OnceLock::new();
-    DEFINITIONS
-        .get_or_init(|| {
-            let ours = jaq_core::load::parse(include_str!("prelude.jq"), |parser| parser.defs());
-            let ours = ours.expect("prelude.jq is part of the program, and every test compiles it");
-            let theirs = jaq_core::defs().chain(jaq_std::defs()).filter(|def| !REPLACED.contains(&def.name));
-            theirs.chain(ours).collect()
-        })
-        .clone()
+    DEFINITIONS.get_or_init(|| {
+        let ours = jaq_core::load::parse(include_str!("prelude.jq"), |parser| parser.defs());
+        let ours = ours.expect("prelude.jq is part of the program, and every test compiles it");
+        let theirs = jaq_core::defs().chain(jaq_std::defs()).filter(|def| !REPLACED.contains(&def.name));
+        theirs.chain(ours).collect()
+    })
 }
 
 /// The native functions that every filter can use.

@@ -29,14 +29,19 @@ pub(super) struct Metered {
 
 type Failure = Error<Metered>;
 
-const NODE: usize = size_of::<Value>();
+pub(super) const NODE: usize = size_of::<Value>();
 /// What an object's entry takes beside its key's text.
-const ENTRY: usize = NODE + size_of::<Text>() + 2 * size_of::<usize>();
+pub(super) const ENTRY: usize = NODE + size_of::<Text>() + 2 * size_of::<usize>();
 
 impl Metered {
     /// A value from outside of the run, no deeper than a value may be.
     pub(super) fn input(value: Value) -> Self {
         let bound = if is_container(&value) { MAX_DEPTH as u32 } else { 0 };
+        Self { value, bound }
+    }
+
+    /// A value that nests no deeper than `bound`.
+    pub(super) fn bounded(value: Value, bound: u32) -> Self {
         Self { value, bound }
     }
 
@@ -87,7 +92,7 @@ impl Metered {
         if fuel::was_not_finite_made() { finite(self.value) } else { self.value }
     }
 
-    fn key(self) -> Result<Text, Failure> {
+    pub(super) fn key(self) -> Result<Text, Failure> {
         match self.value {
             Value::Text(text) => Ok(text),
             _ => Err(Error::typ(self, "an object key")),
@@ -161,13 +166,18 @@ impl Metered {
     }
 }
 
-fn is_container(value: &Value) -> bool {
+pub(super) fn is_container(value: &Value) -> bool {
     matches!(value, Value::Array(_) | Value::Object(_))
 }
 
 fn member_of(bound: u32, value: Value) -> Metered {
-    let bound = if is_container(&value) { bound.saturating_sub(1).max(1) } else { 0 };
+    let bound = bound_of_member(bound, &value);
     Metered { value, bound }
+}
+
+/// How deep a member nests at most of a value that nests no deeper than `bound`.
+pub(super) fn bound_of_member(bound: u32, member: &Value) -> u32 {
+    if is_container(member) { bound.saturating_sub(1).max(1) } else { 0 }
 }
 
 /// About how many bytes a value takes as JSON, with each shared member as often as it occurs.

@@ -8,12 +8,13 @@ mod filter;
 mod fuel;
 mod language;
 mod metered;
+mod native;
 mod regular;
 mod rewrite;
 mod template;
 
 use filter::shortened;
-pub use filter::{Filter, FilterError, Fuel, Scope, Vars};
+pub use filter::{Engine, Filter, FilterError, Fuel, Scope, Vars};
 pub use template::{Encoding, Template};
 
 /// Text that is no filter or template: what is wrong, and which bytes of the text show it.

@@ -22,11 +22,45 @@ thread_local! {
     static COMPILED: RefCell<HashMap<(String, String), Rc<Expression>>> = RefCell::default();
 }
 
-struct Expression {
+pub(super) struct Expression {
     regex: Regex,
     /// Every match, not only the first.
     all: bool,
     skip_empty: bool,
+}
+
+impl Expression {
+    /// The error is jq's message.
+    pub(super) fn new(pattern: &str, flags: &str) -> Result<Self, String> {
+        let mut builder = RegexBuilder::new(pattern);
+        builder.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT);
+        let (mut all, mut skip_empty) = (false, false);
+        for flag in flags.chars() {
+            match flag {
+                'g' => all = true,
+                'n' => skip_empty = true,
+                'i' => drop(builder.case_insensitive(true)),
+                'x' => drop(builder.ignore_whitespace(true)),
+                's' => drop(builder.dot_matches_new_line(true)),
+                'm' => drop(builder.multi_line(true)),
+                'p' => drop(builder.dot_matches_new_line(true).multi_line(true)),
+                'l' => drop(builder.swap_greed(true)),
+                other => return Err(format!("invalid regex flag: {other}")),
+            }
+        }
+        let regex = builder.build().map_err(|error| format!("invalid regex: {error}"))?;
+        Ok(Self { regex, all, skip_empty })
+    }
+
+    /// Whether it matches anywhere in this text.
+    pub(super) fn is_in(&self, text: &str) -> bool {
+        // The engine is linear in the text, times the size of the expression.
+        fuel::spend(20 + text.len() / 8 * (1 + self.regex.as_str().len() / 32));
+        match self.skip_empty {
+            false => self.regex.is_match(text),
+            true => self.regex.find_iter(text).any(|found| !found.is_empty()),
+        }
+    }
 }
 
 /// `test`, and what `prelude.jq` builds the other words from. The flags are those of jq: `g` all matches, `n` no
@@ -34,12 +68,7 @@ struct Expression {
 /// `l` swaps greed.
 pub(super) fn functions() -> Vec<Native<RunPtr<Language>>> {
     vec![
-        ("test", v(2), |cv| {
-            bome(with(cv, |text, expression| {
-                let found = |hit: regex::Match<'_>| !(expression.skip_empty && hit.is_empty());
-                Ok(expression.regex.find_iter(text).any(found).into())
-            }))
-        }),
+        ("test", v(2), |cv| bome(with(cv, |text, expression| Ok(expression.is_in(text).into())))),
         // An array of matches.
         ("matches", v(2), |cv| bome(with(cv, |text, expression| Ok(matches(text, expression).collect())))),
         // An array of the text between matches, and the matches.
@@ -81,24 +110,7 @@ fn compiled(pattern: &str, flags: &str) -> Result<Rc<Expression>, Error<Metered>
         return Ok(expression);
     }
     fuel::spend(2000 + 50 * pattern.len());
-    let mut builder = RegexBuilder::new(pattern);
-    builder.size_limit(SIZE_LIMIT).dfa_size_limit(SIZE_LIMIT);
-    let (mut all, mut skip_empty) = (false, false);
-    for flag in flags.chars() {
-        match flag {
-            'g' => all = true,
-            'n' => skip_empty = true,
-            'i' => drop(builder.case_insensitive(true)),
-            'x' => drop(builder.ignore_whitespace(true)),
-            's' => drop(builder.dot_matches_new_line(true)),
-            'm' => drop(builder.multi_line(true)),
-            'p' => drop(builder.dot_matches_new_line(true).multi_line(true)),
-            'l' => drop(builder.swap_greed(true)),
-            other => return Err(Error::str(format_args!("invalid regex flag: {other}"))),
-        }
-    }
-    let regex = builder.build().map_err(|error| Error::str(format_args!("invalid regex: {error}")))?;
-    let expression = Rc::new(Expression { regex, all, skip_empty });
+    let expression = Rc::new(Expression::new(pattern, flags).map_err(Error::str)?);
     COMPILED.with(|compiled| {
         let mut compiled = compiled.borrow_mut();
         if compiled.len() >= KEPT {
