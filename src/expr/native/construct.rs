@@ -55,21 +55,28 @@ impl Run<'_> {
 
     pub(super) fn object<'v>(&self, entries: &'v [Entry], here: Here<'v>) -> OneAnswer<'v> {
         fuel::make(ENTRY * entries.len());
-        let mut object = Object::with_capacity_and_hasher(entries.len(), Default::default());
-        let (mut inside, mut failed) = (0, None);
-        for entry in entries {
+        let mut object = Object::with_capacity(entries.len());
+        let (mut inside, mut made, mut stopped) = (0, 0, None);
+        object.extend(entries.iter().map_while(|entry| {
+            made += 1;
             match self.entry(entry, here) {
                 Ok(Some((key, value))) => {
                     inside = inside.max(value.view().bound);
-                    object.insert(key, value.into_metered().value);
+                    Some((key, value.into_metered().value))
                 }
-                Ok(None) => return Ok(None),
-                Err(failure) => failed = failed.or(Some(failure)),
+                other => {
+                    stopped = Some(other.err());
+                    None
+                }
             }
-        }
-        match failed {
+        }));
+        match stopped {
             None => Ok(Some(Answer::New(Metered::container(Value::object(object), inside)))),
-            Some(failure) => Err(failure),
+            Some(None) => Ok(None),
+            Some(Some(failure)) => {
+                let mut others = entries[made..].iter().map(|entry| self.entry(entry, here));
+                if others.any(|other| matches!(other, Ok(None))) { Ok(None) } else { Err(failure) }
+            }
         }
     }
 

@@ -23,6 +23,10 @@ impl Run<'_> {
             return Err(Error::typ(here.input.to_metered(), "array"));
         };
         fuel::make(2 * NODE * values.len());
+        if matches!(arrange, Arrange::Sort) && values.len() < 2 {
+            // As jaq does, the key is not asked for.
+            return Ok(Some(Answer::Part(here.input)));
+        }
         let mut keyed = Vec::with_capacity(values.len());
         for value in values.iter() {
             let member = here.input.member(value);

@@ -244,7 +244,8 @@ impl Translator {
         if let (Term::Var(name), None) = (key, value) {
             return Some(Entry { key: Key::Known(name[1..].into()), value: self.term(key, place)? });
         }
-        let key = self.term(key, place)?;
+        let term = key;
+        let key = self.term(term, place)?;
         Some(match (key, value) {
             (Node { operation: Operation::Constant(Metered { value: Value::Text(key), .. }), .. }, value) => {
                 let value = match value {
@@ -257,7 +258,13 @@ impl Translator {
                 Entry { key: Key::Known(key), value }
             }
             (key, Some(value)) => Entry { key: Key::Computed(key), value: self.term(value, place)? },
-            (_, None) => return None,
+            (index, None) => {
+                let steps = vec![Step { to: To::Index(Index::Computed(0)), optional: false }];
+                let path = Path { of: Node::new(Operation::Input), indices: vec![index], steps };
+                let index_is_one = !path.indices[0].many;
+                let value = index_is_one.then(|| self.node(Operation::Path(path.into())))??;
+                Entry { key: Key::Computed(self.term(term, place)?), value }
+            }
         })
     }
 
