@@ -1,6 +1,6 @@
 //! `[service]`: what belongs to the process.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -37,12 +37,9 @@ pub struct Service {
 const READ_ANEW: [&str; 2] = ["drain", "alerts"];
 
 impl Service {
-    /// The settings that are not as in `before`, of those that are read only when a process starts.
-    pub fn needing_restart(&self, before: &Self) -> Vec<String> {
-        let keys: BTreeSet<&String> = self.fingerprints.keys().chain(before.fingerprints.keys()).collect();
-        let has_changed = |key: &&&String| self.fingerprints.get(**key) != before.fingerprints.get(**key);
-        let changed = keys.iter().filter(has_changed).map(|key| (*key).clone());
-        changed.filter(|key| !READ_ANEW.contains(&key.as_str())).collect()
+    /// The settings that are given, of those that are read only when a process starts.
+    pub fn read_at_start(&self) -> impl Iterator<Item = (&String, &Fingerprint)> {
+        self.fingerprints.iter().filter(|(key, _)| !READ_ANEW.contains(&key.as_str()))
     }
 }
 

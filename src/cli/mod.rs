@@ -11,6 +11,7 @@ mod kinds;
 mod mistakes;
 mod new;
 mod output;
+mod plan;
 mod progress;
 mod record;
 mod rehearsal;
@@ -92,6 +93,8 @@ enum Command {
     Resume(switches::SwitchArguments),
     /// Have the schedules of pipelines tick at once.
     Trigger(switches::SwitchArguments),
+    /// Show what another config would change: pipelines, state, and the load of each host.
+    Plan(plan::PlanArguments),
     /// Have the daemon read its config again.
     Reload(StateArgument),
     /// Look at the items that were given up.
@@ -146,6 +149,7 @@ pub fn main() -> ExitCode {
         Command::Pause(arguments) => switches::pause(arguments, true),
         Command::Resume(arguments) => switches::pause(arguments, false),
         Command::Trigger(arguments) => switches::trigger(arguments),
+        Command::Plan(arguments) => plan::plan(arguments),
         Command::Reload(state) => reload::reload(state),
         Command::Dead(arguments) => dead::dead(arguments),
         Command::State(arguments) => state::state(arguments),

@@ -40,13 +40,14 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
     let Service { state: configured, threads, admin, .. } = assembled.service.clone();
     runtime::set_threads(threads);
     let run = || -> Result<Ending, Fault> {
-        let service = assembled.service.clone();
+        let (service, outline) = (assembled.service.clone(), assembled.outline());
         let plan = assembled.into_plan(&Clock::system())?;
         let state = state_folder(state.state, configured);
         let order = Order {
             plan,
             paths,
             service,
+            outline,
             state,
             once,
             give_up: once.then_some(give_up),

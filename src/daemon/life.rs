@@ -9,7 +9,7 @@ use super::api::Api;
 use super::control::Control;
 use super::reload::Reloader;
 use super::service_manager;
-use crate::assemble::{AdminSettings, Service};
+use crate::assemble::{AdminSettings, Outline, Service};
 use crate::model::{Fault, FaultKind, Verdict};
 use crate::pipeline::{Counts, Engine, Options, PipelineStatus, Plan};
 use crate::runtime::{self, Clock, Signal, Signals};
@@ -24,6 +24,7 @@ pub struct Order {
     /// Where the plan comes from: read again when the process is asked to reload.
     pub paths: Vec<PathBuf>,
     pub service: Service,
+    pub outline: Outline,
     pub state: PathBuf,
     /// Run every source to its end, then exit.
     pub once: bool,
@@ -80,8 +81,8 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
         let mut signals = Signals::listen()
             .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
         let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
-        let (paths, service) = (order.paths.clone(), order.service.clone());
-        let reloader = Arc::new(Reloader::new(paths, engine.clone(), &order.plan, service));
+        let (paths, service, outline) = (order.paths.clone(), order.service.clone(), order.outline.clone());
+        let reloader = Arc::new(Reloader::new(paths, engine.clone(), &order.plan, service, outline));
         let api = Arc::new(Api {
             store: store.clone(),
             engine: engine.clone(),

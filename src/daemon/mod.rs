@@ -9,8 +9,8 @@ mod service_manager;
 mod state_folder;
 
 pub use api::{
-    AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
-    QueueShown, ReloadReport, SinkShown, Status, TapOrder, TimesShown,
+    AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, PlanReport,
+    ProcessShown, QueueShown, ReloadReport, SinkShown, Status, TapOrder, TimesShown,
 };
 pub use control::{ControlClient, TappedItems};
 pub use life::{Ending, Order, run};

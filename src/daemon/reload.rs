@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::service_manager;
-use crate::assemble::{self, Service};
+use crate::assemble::{self, Outline, Service};
 use crate::http::Clients;
 use crate::pipeline::{Changed, Engine, Plan};
 use crate::runtime;
@@ -23,6 +23,8 @@ pub(super) struct Reloader {
 struct Current {
     clients: Clients,
     service: Service,
+    /// With what `[service]` said when the process started.
+    outline: Outline,
     drain: Duration,
 }
 
@@ -35,9 +37,15 @@ pub(super) struct Reloaded {
 }
 
 impl Reloader {
-    /// `service` is the one that the process was started with.
-    pub(super) fn new(paths: Vec<PathBuf>, engine: Arc<Engine>, plan: &Plan, service: Service) -> Self {
-        let current = Current { clients: plan.clients.clone(), service, drain: plan.drain };
+    /// For a process that was started with this plan, service and outline.
+    pub(super) fn new(
+        paths: Vec<PathBuf>,
+        engine: Arc<Engine>,
+        plan: &Plan,
+        service: Service,
+        outline: Outline,
+    ) -> Self {
+        let current = Current { clients: plan.clients.clone(), service, outline, drain: plan.drain };
         Self { paths, engine, current: Mutex::new(current), one_at_a_time: async_lock::Mutex::new(()) }
     }
 
@@ -49,6 +57,11 @@ impl Reloader {
     /// Those of the config of the moment.
     pub(super) fn clients(&self) -> Clients {
         self.current().clients.clone()
+    }
+
+    /// The config of the moment.
+    pub(super) fn outline(&self) -> Outline {
+        self.current().outline.clone()
     }
 
     /// Reads the config and goes over to it, and tells the log and the service manager. The error is what is wrong with
@@ -81,13 +94,15 @@ impl Reloader {
         let paths = self.paths.clone();
         let loaded = runtime::blocking(move || assemble::load_for_process(&paths)).await;
         let assembled = loaded.map_err(|panic| format!("the config's reader panicked: {}", panic.0))??;
-        let (clients, service) = {
+        let outline = assembled.outline();
+        let (clients, service, before) = {
             let current = self.current();
             let clients = current.clients.changed(assembled.clients).map_err(|fault| fault.to_string())?;
-            (clients, current.service.clone())
+            (clients, current.service.clone(), current.outline.clone())
         };
         clients.reload_files().await;
-        let need_restart = assembled.service.needing_restart(&service);
+        let need_restart = outline.difference(&before).need_restart;
+        let outline = Outline { service: before.service, ..outline };
         let plan = Plan {
             pipelines: assembled.pipelines,
             sinks: assembled.sinks,
@@ -100,7 +115,7 @@ impl Reloader {
         };
         let changed = self.engine.change(&plan).await;
         let Plan { clients, drain, .. } = plan;
-        *self.current() = Current { clients, service, drain };
+        *self.current() = Current { clients, service, outline, drain };
         Ok(Reloaded { changed, need_restart })
     }
 

@@ -15,6 +15,7 @@ mod dead_letter;
 mod entry;
 mod fault;
 mod folder;
+mod holdings;
 mod kept;
 mod layout;
 mod lock;
@@ -45,6 +46,7 @@ pub use cursor::{Cursor, CursorChange, CursorKey, CursorMove, Rank, SettledItem}
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Replay};
 pub use entry::{Entry, Lease, Leased, Push, QueueCounts, QueueSize};
 pub use folder::{make_folder_of, sync_folder_of};
+pub use holdings::{Held, Holding};
 pub use kept::{Kept, KeptAt, KeptPlace};
 pub use queue::QueueGauge;
 pub use statistics::{PipelineStatistics, QueueStatistics, Statistics, TableStatistics};
@@ -102,6 +104,11 @@ impl Store {
         let writer = Some(Writer::start(connection, ledger, file, clock.clone())?);
         let inner = Inner { readers, writer, clock, folder: folder.to_owned(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Whether there is a store in a folder.
+    pub fn is_in(folder: &Path) -> bool {
+        folder.join(FILE).exists()
     }
 
     /// Opens an existing store to look only; works while a daemon holds it.

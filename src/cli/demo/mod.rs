@@ -46,10 +46,10 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };
     let run = || -> Result<Ending, Fault> {
-        let service = assembled.service.clone();
+        let (service, outline) = (assembled.service.clone(), assembled.outline());
         let plan = assembled.into_plan(&Clock::system())?;
-        let order =
-            Order { plan, paths, service, state: PathBuf::from("state"), once: true, give_up: None, admin: None };
+        let state = PathBuf::from("state");
+        let order = Order { plan, paths, service, outline, state, once: true, give_up: None, admin: None };
         daemon::run(&order, Progress::show)
     };
     match run() {

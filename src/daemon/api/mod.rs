@@ -13,6 +13,7 @@
 //! | `POST /dead/replay` | asks for some to be replayed: `{"ids": […], "from": …, "interval_us": …}` |
 //! | `POST /dead/drop` | drops some: `{"ids": […]}` |
 //! | `GET /tap?…` | samples of what passes after a component, one JSON object a line as they come; see [`TapOrder`] |
+//! | `POST /plan` | what going over to the config of an [`crate::assemble::Outline`] would do: a [`PlanReport`] |
 //! | `GET /state` | positions, and cursors with their runs, one JSON object a line |
 //! | `POST /state` | sets a cursor, or resets one: `{"pipeline": …, "component": …, "partition": …, "value": …}` |
 //! | `POST /store/compact` | gives back what the store's file no longer needs |
@@ -26,6 +27,7 @@ mod dead;
 pub(super) mod kept;
 pub(super) mod letters;
 mod metrics;
+mod plan;
 pub(super) mod reload;
 mod status;
 mod switches;
@@ -47,6 +49,7 @@ use crate::runtime::{self, Clock};
 use crate::store::Store;
 use crate::telemetry::Format;
 
+pub use plan::PlanReport;
 pub use reload::ReloadReport;
 pub use status::{
     AlertShown, ClientShown, ComponentShown, FaultShown, HostShown, MemoryShown, PipelineShown, ProcessShown,
@@ -130,6 +133,12 @@ impl Api {
             needs: Needs::Token,
             handler: self.handler(|api, asked| Box::pin(async move { api.tap(&asked) })),
         };
+        let plan = ApiRoute {
+            method: Method::POST,
+            path: "/plan",
+            needs: Needs::Token,
+            handler: self.handler(|api, asked| Box::pin(async move { api.plan(asked).await })),
+        };
         let kept = ApiRoute {
             method: Method::GET,
             path: "/state",
@@ -153,6 +162,7 @@ impl Api {
             letters(Method::POST, "/dead/replay"),
             letters(Method::POST, "/dead/drop"),
             tap,
+            plan,
             kept,
             change_kept,
             compact,

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 
 use super::socket_places;
-use crate::daemon::api::{ReloadReport, Status, TapOrder, compaction, kept, letters, reload};
+use crate::assemble::Outline;
+use crate::daemon::api::{PlanReport, ReloadReport, Status, TapOrder, compaction, kept, letters, reload};
 use crate::http::{LocalBody, ask_local, open_local};
 use crate::model::{Fault, FaultKind, Value, json};
 use crate::runtime;
@@ -109,6 +110,13 @@ impl ControlClient {
 
     pub fn trigger(&self, pipeline: &str) -> Result<(), Fault> {
         self.ask(Method::POST, &format!("/pipeline/{pipeline}/trigger"), None).map(drop)
+    }
+
+    /// What going over to a config would do.
+    pub fn plan(&self, outline: &Outline) -> Result<PlanReport, Fault> {
+        let outline = serde_json::to_vec(outline).expect("an outline has no keys but text");
+        let body = self.ask(Method::POST, "/plan", Some(&parse(&outline)?))?;
+        serde_json::from_slice(&body).map_err(|_| not_understood())
     }
 
     /// A fault of kind [`FaultKind::Config`] says what is wrong with the config.
