@@ -1,51 +1,100 @@
 //! A JSON object.
 
 use std::fmt;
+use std::hash::BuildHasher;
 use std::ops::Index;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
-use indexmap::IndexMap;
+use foldhash::fast::RandomState;
+use hashbrown::HashTable;
 
+use super::json::{self, Place, Raw};
 use super::{Text, Value};
 
 /// A JSON object that keeps the order in which its keys were written. A clone shares its contents, until either is
 /// changed.
 ///
-/// Equality is structural; the order of keys does not count.
+/// One that comes from JSON text stays text until somebody looks inside; what is inside of its values stays text
+/// even then. Equality is structural; the order of keys does not count.
 #[derive(Clone, Default)]
-pub struct Object(Arc<Members>);
+pub struct Object(Arc<Inner>);
 
-type Members = IndexMap<Text, Value, foldhash::fast::RandomState>;
+#[derive(Clone, Default)]
+struct Inner {
+    /// The text that members were opened from, or will be.
+    raw: Option<Raw>,
+    /// Whether the text no longer says what the members are.
+    is_changed: bool,
+    members: OnceLock<Members>,
+}
+
+#[derive(Clone, Default)]
+struct Members {
+    list: Vec<Member>,
+    /// Where each key stands, if there are more than [`FEW`].
+    places: Option<Places>,
+}
+
+#[derive(Clone)]
+struct Member {
+    key: Key,
+    /// Where the value stands in the text, if it came from there.
+    place: Option<Place>,
+    /// Made from the text when it is asked for.
+    value: OnceLock<Value>,
+}
+
+#[derive(Clone)]
+enum Key {
+    /// Without escapes, in the text.
+    Plain(Place),
+    Text(Text),
+}
+
+#[derive(Clone, Default)]
+struct Places {
+    table: HashTable<u32>,
+    state: RandomState,
+}
+
+/// So many keys are searched one after the other.
+const FEW: usize = 16;
 
 impl Object {
     pub fn with_capacity(count: usize) -> Self {
-        Self(Arc::new(Members::with_capacity_and_hasher(count, Default::default())))
+        Self::of(Members { list: Vec::with_capacity(count), places: None })
+    }
+
+    fn of(members: Members) -> Self {
+        Self(Arc::new(Inner { raw: None, is_changed: false, members: members.into() }))
     }
 
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.0.members().list.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.len() == 0
     }
 
     pub fn get(&self, key: &str) -> Option<&Value> {
-        self.0.get(key)
+        let (members, raw) = (self.0.members(), self.0.raw.as_ref());
+        members.position(raw, key).map(|index| members.list[index].value(raw))
     }
 
     pub fn contains_key(&self, key: &str) -> bool {
-        self.0.contains_key(key)
+        self.0.members().position(self.0.raw.as_ref(), key).is_some()
     }
 
     /// The entry at a place in the order of keys.
     pub fn get_index(&self, index: usize) -> Option<(&str, &Value)> {
-        self.0.get_index(index).map(|(key, value)| (&**key, value))
+        let raw = self.0.raw.as_ref();
+        self.0.members().list.get(index).map(|member| (member.key(raw), member.value(raw)))
     }
 
     /// The key at a place in the order of keys, as a text of its own.
     pub fn key_text(&self, index: usize) -> Option<Text> {
-        self.0.get_index(index).map(|(key, _)| key.clone())
+        self.0.members().list.get(index).map(|member| member.key_text(self.0.raw.as_ref()))
     }
 
     pub fn first(&self) -> Option<(&str, &Value)> {
@@ -53,25 +102,30 @@ impl Object {
     }
 
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + DoubleEndedIterator + Clone {
-        self.0.iter().map(|(key, value)| (&**key, value))
+        let raw = self.0.raw.as_ref();
+        self.0.members().list.iter().map(move |member| (member.key(raw), member.value(raw)))
     }
 
     /// The entries with their keys as texts of their own, for another object.
     pub fn entries(&self) -> impl ExactSizeIterator<Item = (Text, &Value)> {
-        self.0.iter().map(|(key, value)| (key.clone(), value))
+        let raw = self.0.raw.as_ref();
+        self.0.members().list.iter().map(move |member| (member.key_text(raw), member.value(raw)))
     }
 
     pub fn keys(&self) -> impl ExactSizeIterator<Item = &str> + Clone {
-        self.0.keys().map(|key| &**key)
+        let raw = self.0.raw.as_ref();
+        self.0.members().list.iter().map(move |member| member.key(raw))
     }
 
     pub fn values(&self) -> impl ExactSizeIterator<Item = &Value> + Clone {
-        self.0.values()
+        let raw = self.0.raw.as_ref();
+        self.0.members().list.iter().map(move |member| member.value(raw))
     }
 
     /// Puts `value` in the place of the one under `key`, or else at the end; answers the one that it replaces.
     pub fn insert(&mut self, key: Text, value: Value) -> Option<Value> {
-        Arc::make_mut(&mut self.0).insert(key, value)
+        let (raw, members) = self.changed();
+        members.insert(raw, key, value)
     }
 
     pub fn get_mut(&mut self, key: &str) -> Option<&mut Value> {
@@ -79,15 +133,23 @@ impl Object {
         if !self.contains_key(key) {
             return None;
         }
-        Arc::make_mut(&mut self.0).get_mut(key)
+        let (raw, members) = self.changed();
+        members.position(raw, key).map(|index| members.list[index].value_mut(raw))
     }
 
     /// Takes an entry out; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
-        if !self.contains_key(key) {
-            return None;
-        }
-        Arc::make_mut(&mut self.0).shift_remove(key)
+        let index = self.0.members().position(self.0.raw.as_ref(), key)?;
+        let (raw, members) = self.changed();
+        Some(members.remove(index).into_value(raw))
+    }
+
+    /// The members to be changed; copied first if they are shared.
+    fn changed(&mut self) -> (Option<&Raw>, &mut Members) {
+        self.0.members();
+        let Inner { raw, is_changed, members } = Arc::make_mut(&mut self.0);
+        *is_changed = true;
+        (raw.as_ref(), members.get_mut().expect("the members were opened above"))
     }
 
     /// Whether a change would have to copy the entries first.
@@ -99,11 +161,178 @@ impl Object {
     pub fn is_same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
     }
+
+    /// Appends the object as compact JSON.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        if self.0.text().is_some_and(|raw| raw.write(out)) {
+            return;
+        }
+        let raw = self.0.raw.as_ref();
+        out.push(b'{');
+        for (index, member) in self.0.members().list.iter().enumerate() {
+            if index > 0 {
+                out.push(b',');
+            }
+            member.write(raw, out);
+        }
+        out.push(b'}');
+    }
+
+    /// See [`Value::size_in_memory`].
+    pub(super) fn size_in_memory(&self) -> usize {
+        let text = self.0.raw.as_ref().map_or(0, Raw::size_in_memory);
+        let entry = |member: &Member| {
+            let key = if let Key::Text(key) = &member.key { key.len() } else { 0 };
+            let own = if member.place.is_none() { member.value.get() } else { None };
+            size_of::<Member>() + key + own.map_or(0, Value::size_in_memory)
+        };
+        let entries = || self.0.members().list.iter().map(entry).sum::<usize>();
+        size_of::<Inner>() + text + if self.0.text().is_some() { 0 } else { entries() }
+    }
+}
+
+impl Inner {
+    /// The text, if that is what the object is.
+    fn text(&self) -> Option<&Raw> {
+        self.raw.as_ref().filter(|_| !self.is_changed)
+    }
+
+    fn members(&self) -> &Members {
+        self.members.get_or_init(|| self.raw.as_ref().map(Members::open).unwrap_or_default())
+    }
+}
+
+impl Members {
+    fn open(raw: &Raw) -> Self {
+        let mut members = Self { list: Vec::with_capacity(FEW), places: None };
+        for (key, place) in raw.members() {
+            let key = if raw.has_escape(key) { Key::Text(raw.key(key).into()) } else { Key::Plain(key) };
+            let member = Member { key, place: Some(place), value: OnceLock::new() };
+            let earlier = if raw.may_repeat() { members.position(Some(raw), member.key(Some(raw))) } else { None };
+            match earlier {
+                Some(index) => members.list[index] = member,
+                None => members.push(Some(raw), member),
+            }
+        }
+        members
+    }
+
+    fn position(&self, raw: Option<&Raw>, key: &str) -> Option<usize> {
+        match &self.places {
+            None => self.list.iter().position(|member| member.key(raw) == key),
+            Some(Places { table, state }) => {
+                let is_it = |place: &u32| self.list[*place as usize].key(raw) == key;
+                table.find(state.hash_one(key), is_it).map(|place| *place as usize)
+            }
+        }
+    }
+
+    fn insert(&mut self, raw: Option<&Raw>, key: Text, value: Value) -> Option<Value> {
+        match self.position(raw, &key) {
+            Some(index) => Some(std::mem::replace(self.list[index].value_mut(raw), value)),
+            None => {
+                self.push(raw, Member { key: Key::Text(key), place: None, value: value.into() });
+                None
+            }
+        }
+    }
+
+    /// Appends a member whose key is not there yet.
+    fn push(&mut self, raw: Option<&Raw>, member: Member) {
+        self.list.push(member);
+        match self.places.take() {
+            Some(mut places) => {
+                places.add(raw, &self.list, self.list.len() - 1);
+                self.places = Some(places);
+            }
+            None if self.list.len() > FEW => {
+                let mut places = Places::default();
+                (0..self.list.len()).for_each(|index| places.add(raw, &self.list, index));
+                self.places = Some(places);
+            }
+            None => {}
+        }
+    }
+
+    fn remove(&mut self, index: usize) -> Member {
+        if let Some(Places { table, .. }) = &mut self.places {
+            table.retain(|place| *place as usize != index);
+            table.iter_mut().filter(|place| **place as usize > index).for_each(|place| *place -= 1);
+        }
+        self.list.remove(index)
+    }
+}
+
+impl Places {
+    fn add(&mut self, raw: Option<&Raw>, list: &[Member], index: usize) {
+        let hash = |place: &u32| self.state.hash_one(list[*place as usize].key(raw));
+        let place = u32::try_from(index).expect("an object has fewer than 2^32 keys");
+        self.table.insert_unique(hash(&place), place, hash);
+    }
+}
+
+/// Each takes the text that the member was opened from, if it was.
+impl Member {
+    fn key<'a>(&'a self, raw: Option<&'a Raw>) -> &'a str {
+        match &self.key {
+            Key::Plain(place) => raw.expect(OPENED).plain_key(*place),
+            Key::Text(text) => text,
+        }
+    }
+
+    fn key_text(&self, raw: Option<&Raw>) -> Text {
+        match &self.key {
+            Key::Plain(_) => self.key(raw).into(),
+            Key::Text(text) => text.clone(),
+        }
+    }
+
+    fn value(&self, raw: Option<&Raw>) -> &Value {
+        self.value.get_or_init(|| raw.expect(OPENED).value(self.place.expect(OPENED)))
+    }
+
+    fn value_mut(&mut self, raw: Option<&Raw>) -> &mut Value {
+        self.value(raw);
+        // From now on it is not what the text says.
+        self.place = None;
+        self.value.get_mut().expect("the value was made above")
+    }
+
+    fn into_value(self, raw: Option<&Raw>) -> Value {
+        self.value(raw);
+        self.value.into_inner().expect("the value was made above")
+    }
+
+    fn write(&self, raw: Option<&Raw>, out: &mut Vec<u8>) {
+        match &self.key {
+            Key::Plain(place) => raw.expect(OPENED).write_key(*place, out),
+            Key::Text(key) => json::write_text(key, out),
+        }
+        out.push(b':');
+        let is_text = self.place.zip(raw).is_some_and(|(place, raw)| raw.write_part(place, out));
+        if !is_text {
+            json::write(self.value(raw), out);
+        }
+    }
+}
+
+const OPENED: &str = "a member without a key or a value of its own was opened from text";
+
+/// Of text that begins with a brace.
+impl From<Raw> for Object {
+    fn from(raw: Raw) -> Self {
+        Self(Arc::new(Inner { raw: Some(raw), is_changed: false, members: OnceLock::new() }))
+    }
 }
 
 impl PartialEq for Object {
     fn eq(&self, other: &Self) -> bool {
-        self.is_same(other) || self.0 == other.0
+        let is_same_text = || self.0.text().zip(other.0.text()).is_some_and(|(one, two)| one.is_same(two));
+        let is_equal = || {
+            self.len() == other.len()
+                && self.iter().all(|(key, value)| other.get(key).is_some_and(|other| value == other))
+        };
+        self.is_same(other) || is_same_text() || is_equal()
     }
 }
 
@@ -124,21 +353,33 @@ impl Index<&str> for Object {
 
 impl FromIterator<(Text, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(entries: I) -> Self {
-        Self(Arc::new(entries.into_iter().collect()))
+        let entries = entries.into_iter();
+        let mut members = Members { list: Vec::with_capacity(entries.size_hint().0), places: None };
+        for (key, value) in entries {
+            members.insert(None, key, value);
+        }
+        Self::of(members)
     }
 }
 
 impl Extend<(Text, Value)> for Object {
     fn extend<I: IntoIterator<Item = (Text, Value)>>(&mut self, entries: I) {
-        Arc::make_mut(&mut self.0).extend(entries);
+        let (raw, members) = self.changed();
+        for (key, value) in entries {
+            members.insert(raw, key, value);
+        }
     }
 }
 
 impl IntoIterator for Object {
     type Item = (Text, Value);
-    type IntoIter = indexmap::map::IntoIter<Text, Value>;
+    type IntoIter = std::vec::IntoIter<(Text, Value)>;
 
     fn into_iter(self) -> Self::IntoIter {
-        Arc::unwrap_or_clone(self.0).into_iter()
+        self.0.members();
+        let Inner { raw, members, .. } = Arc::unwrap_or_clone(self.0);
+        let members = members.into_inner().unwrap_or_default().list;
+        let owned = |member: Member| (member.key_text(raw.as_ref()), member.into_value(raw.as_ref()));
+        members.into_iter().map(owned).collect::<Vec<_>>().into_iter()
     }
 }
