@@ -29,16 +29,20 @@ struct ContentType {
 /// The value of a body. Text is decoded by its charset, with U+FFFD for what that does not know; JSON must be
 /// right to the last byte. The error says why it is not.
 ///
-/// Takes time in proportion to the body: a large one does not belong on an executor's thread.
-pub fn value_of(body: &Bytes, headers: &HeaderMap, read_as: ReadAs) -> Result<Value, String> {
+/// Takes time in proportion to the body: a large one does not belong on an executor's thread. A body that nobody else
+/// holds is not copied.
+pub fn value_of(body: Bytes, headers: &HeaderMap, read_as: ReadAs) -> Result<Value, String> {
     let content_type = ContentType::of(headers);
-    match if read_as == ReadAs::Auto { content_type.kind(body) } else { read_as } {
+    match if read_as == ReadAs::Auto { content_type.kind(&body) } else { read_as } {
         ReadAs::Json => {
-            let text = content_type.json_text(body);
-            json::parse(&text).map_err(|error| format!("the body is {error}"))
+            let parsed = match content_type.decoded(&body) {
+                Some(text) => json::parse(text.as_bytes()),
+                None => json::parse_bytes(body),
+            };
+            parsed.map_err(|error| format!("the body is {error}"))
         }
-        ReadAs::Text => Ok(Value::text(content_type.text(body).as_ref())),
-        ReadAs::Auto | ReadAs::Bytes => Ok(Value::bytes(body.clone())),
+        ReadAs::Text => Ok(Value::text(content_type.text(&body).as_ref())),
+        ReadAs::Auto | ReadAs::Bytes => Ok(Value::bytes(body)),
     }
 }
 
@@ -100,15 +104,13 @@ impl ContentType {
         named.unwrap_or_else(guessed).decode(body).0
     }
 
-    /// JSON is UTF-8 (RFC 8259); only a charset or a byte order mark that says otherwise is believed.
-    fn json_text<'a>(&self, body: &'a [u8]) -> Cow<'a, [u8]> {
+    /// JSON is UTF-8 (RFC 8259); only a charset or a byte order mark that says otherwise is believed. Nothing if it is
+    /// UTF-8.
+    fn decoded<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
         let marked = Encoding::for_bom(body).map(|(encoding, _)| encoding);
         let named = self.charset.as_ref().and_then(|label| Encoding::for_label(label.as_bytes()));
-        match marked.or(named) {
-            None => Cow::Borrowed(body),
-            Some(encoding) if encoding == UTF_8 => Cow::Borrowed(body),
-            Some(encoding) => Cow::Owned(encoding.decode(body).0.into_owned().into_bytes()),
-        }
+        let encoding = marked.or(named).filter(|encoding| *encoding != UTF_8)?;
+        Some(encoding.decode(body).0)
     }
 }
 
@@ -121,7 +123,7 @@ mod tests {
         if !content_type.is_empty() {
             headers.insert(CONTENT_TYPE, content_type.parse().unwrap());
         }
-        value_of(&Bytes::copy_from_slice(body), &headers, read_as)
+        value_of(Bytes::copy_from_slice(body), &headers, read_as)
     }
 
     #[test]

@@ -63,6 +63,11 @@ impl Array {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// See [`Value::json_text`].
+    pub(super) fn json_text(&self) -> Option<&str> {
+        self.0.raw.as_ref().map(Raw::text)
+    }
+
     /// Appends the array as compact JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.0.raw.as_ref().is_some_and(|raw| raw.write(out)) {

@@ -162,6 +162,11 @@ impl Object {
         Arc::ptr_eq(&self.0, &other.0)
     }
 
+    /// See [`Value::json_text`].
+    pub(super) fn json_text(&self) -> Option<&str> {
+        self.0.text().map(Raw::text)
+    }
+
     /// Appends the object as compact JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.0.text().is_some_and(|raw| raw.write(out)) {

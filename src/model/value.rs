@@ -107,6 +107,15 @@ impl Value {
         }
     }
 
+    /// The text of an array or an object that is still what its author wrote.
+    pub fn json_text(&self) -> Option<&str> {
+        match self {
+            Value::Array(values) => values.json_text(),
+            Value::Object(object) => object.json_text(),
+            _ => None,
+        }
+    }
+
     /// The word for this value's type in messages, the one that jq uses.
     pub fn type_name(&self) -> &'static str {
         match self {

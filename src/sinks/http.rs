@@ -306,7 +306,7 @@ fn set_content_type(request: &mut Request, content_type: &'static str) {
 /// What a server says about its refusal.
 fn said(response: &Response) -> Value {
     let body = response.body.as_ref().ok();
-    body.and_then(|body| value_of(body, &response.headers, ReadAs::Text).ok()).unwrap_or_default()
+    body.and_then(|body| value_of(body.clone(), &response.headers, ReadAs::Text).ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

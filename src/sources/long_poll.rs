@@ -157,7 +157,8 @@ impl Polling {
             return Ok(response);
         }
         let said = response.body.as_ref().ok();
-        let said = said.and_then(|body| value_of(body, &response.headers, ReadAs::Auto).ok()).unwrap_or_default();
+        let said =
+            said.and_then(|body| value_of(body.clone(), &response.headers, ReadAs::Auto).ok()).unwrap_or_default();
         let message = answered(method, &url, response.status, "", &said);
         let not_before = retry_after(&response.headers, &self.context.clock);
         Err(Fault::new(FaultKind::Status, Verdict::Retry { not_before }, message))
@@ -200,8 +201,9 @@ impl Polling {
             return Ok(Value::Null);
         }
         let (headers, read_as) = (response.headers.clone(), self.settings.read_as);
-        let parse = move || value_of(&body, &headers, read_as);
-        let parsed = if response.body.as_ref().is_ok_and(|body| body.len() > LARGE) {
+        let is_large = body.len() > LARGE;
+        let parse = move || value_of(body, &headers, read_as);
+        let parsed = if is_large {
             let parsed = runtime::blocking(parse).await;
             parsed.unwrap_or_else(|panic| Err(format!("its parser panicked: {}", panic.0)))
         } else {

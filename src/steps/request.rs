@@ -307,15 +307,19 @@ impl RequestStep {
             }
             return Ok(Value::Null);
         }
-        let parse = move |body: &Bytes, headers: &HeaderMap| {
+        let parse = move |body: Bytes, headers: &HeaderMap| {
+            let again = (!is_success(status)).then(|| body.clone());
             let value = value_of(body, headers, read_as);
-            if value.is_err() && !is_success(status) { value_of(body, headers, ReadAs::Text) } else { value }
+            match again {
+                Some(body) if value.is_err() => value_of(body, headers, ReadAs::Text),
+                _ => value,
+            }
         };
         if body.len() <= LARGE {
-            return parse(&body, headers);
+            return parse(body, headers);
         }
         let headers = headers.clone();
-        let parsed = runtime::blocking(move || parse(&body, &headers)).await;
+        let parsed = runtime::blocking(move || parse(body, &headers)).await;
         parsed.map_err(|panic| format!("its parser panicked: {}", panic.0))?
     }
 

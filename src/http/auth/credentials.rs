@@ -270,7 +270,7 @@ impl Credentials {
             return response.status == 401 && self.belong_to(&response.url);
         };
         let body = response.body.as_ref().ok().filter(|body| body.len() <= LARGE);
-        let read = |read_as| body.and_then(|body| value_of(body, &response.headers, read_as).ok());
+        let read = |read_as| body.and_then(|body| value_of(body.clone(), &response.headers, read_as).ok());
         let value = read(ReadAs::Auto).or_else(|| read(ReadAs::Text)).unwrap_or(Value::Null);
         let labels = Labels::default().with_reply(Arc::new(response.to_reply()));
         let scope = Scope { labels: &labels, window: None, now: self.clock.timestamp(), fuel: Fuel::Inline };

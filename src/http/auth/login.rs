@@ -136,7 +136,7 @@ impl Issuer for Login {
 impl Login {
     fn said(&self, response: &Response) -> Value {
         let Ok(body) = &response.body else { return Value::Null };
-        let read = |read_as| value_of(body, &response.headers, read_as);
+        let read = |read_as| value_of(body.clone(), &response.headers, read_as);
         read(ReadAs::Auto).or_else(|_| read(ReadAs::Text)).unwrap_or_default()
     }
 

@@ -13,16 +13,16 @@ use crate::model::{Array, Number, Object, Value};
 /// The longest text whose places are counted here.
 pub(super) const MAX_LENGTH: usize = u32::MAX as usize;
 
-/// About how many bytes a value takes beside its text once the array or object around it is open.
-const NODE: usize = 3 * size_of::<Value>();
+/// So much more room than it needs is left to a text.
+const SLACK: usize = 64;
 
 /// One array or object in JSON text that is known to be right. A clone shares the text.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Raw {
     source: Source,
     place: Place,
-    /// About how many values there are in it, each inner one counted.
-    nodes: u32,
+    /// About how many bytes it takes beside its text when all of it is open.
+    opened: u32,
     form: Form,
 }
 
@@ -70,7 +70,7 @@ pub(super) fn whole(text: String, scan: &Scan) -> Value {
     }
     let mut text = text;
     // What a value holds in memory is about what it says.
-    if text.capacity() > text.len() + text.len() / 4 + NODE {
+    if text.capacity() > text.len() + text.len() / 4 + SLACK {
         text.shrink_to_fit();
     }
     container(Source::Whole(Arc::new(text)), Place::new(scan.start, scan.end), scan)
@@ -86,8 +86,8 @@ pub(super) fn copied(text: &str, scan: &Scan) -> Value {
 }
 
 fn container(source: Source, place: Place, scan: &Scan) -> Value {
-    let nodes = u32::try_from(scan.nodes).unwrap_or(u32::MAX);
-    Raw { source, place, nodes, form: scan.form }.into_value()
+    let opened = u32::try_from(scan.opened).unwrap_or(u32::MAX);
+    Raw { source, place, opened, form: scan.form }.into_value()
 }
 
 fn is_container(text: &str) -> bool {
@@ -99,7 +99,7 @@ impl Raw {
         if self.text().starts_with('{') { Value::Object(Object::from(self)) } else { Value::Array(Array::from(self)) }
     }
 
-    fn text(&self) -> &str {
+    pub(in crate::model) fn text(&self) -> &str {
         self.slice(self.place)
     }
 
@@ -172,7 +172,8 @@ impl Raw {
         if !is_container(text) {
             return scalar(text);
         }
-        let nodes = (u64::from(self.nodes) * place.len() as u64 / self.place.len() as u64) as u32 + 1;
+        // By its share of the text.
+        let opened = (u64::from(self.opened) * place.len() as u64 / self.place.len() as u64) as u32;
         // A small part does not keep a large text alive, so what is held is at most twice what is counted; and on the
         // way down into a value no more is copied in all than its text is long.
         let (source, place) = if 2 * place.len() >= self.source.text().len() {
@@ -180,7 +181,7 @@ impl Raw {
         } else {
             (Source::Piece(text.into()), Place::new(0, text.len()))
         };
-        Self { source, place, nodes, form: self.form }.into_value()
+        Self { source, place, opened, form: self.form }.into_value()
     }
 
     /// The text of a key.
@@ -211,7 +212,7 @@ impl Raw {
 
     /// About how many bytes it holds in memory once it is open.
     pub(in crate::model) fn size_in_memory(&self) -> usize {
-        self.source.text().len() + self.nodes as usize * NODE
+        self.source.text().len() + self.opened as usize
     }
 }
 

@@ -1,14 +1,15 @@
 //! JSON text (RFC 8259) seen token by token: whether it is right, and where its parts end. Nothing is copied.
 
 use super::MAX_DEPTH;
+use crate::model::Value;
 
 /// What one look at the whole text finds out.
 pub(super) struct Scan {
     /// Where the one value begins and ends, without the whitespace around it.
     pub(super) start: usize,
     pub(super) end: usize,
-    /// How many values there are, each inner one counted.
-    pub(super) nodes: usize,
+    /// About how many bytes the value takes beside its text when all of it is open.
+    pub(super) opened: usize,
     pub(super) form: Form,
 }
 
@@ -25,117 +26,114 @@ pub(super) enum Form {
 
 /// The value in `text`, which is UTF-8; nothing if it is not exactly one.
 pub(super) fn scan(text: &str) -> Option<Scan> {
-    let mut scanner =
-        Scanner { text: text.as_bytes(), at: 0, nodes: 0, is_canonical: true, repeats: false, keys: Vec::new() };
-    scanner.gap();
-    // What stands around the value is not part of it.
-    scanner.is_canonical = true;
-    let start = scanner.at;
-    scanner.value(MAX_DEPTH)?;
-    let form = match (scanner.repeats, scanner.is_canonical) {
+    let text = text.as_bytes();
+    let mut seen = Seen { opened: 0, is_canonical: true, repeats: false, keys: Vec::with_capacity(2 * COMPARED) };
+    let start = token_or_end(text, 0);
+    let end = seen.value(text, start, MAX_DEPTH)?;
+    let form = match (seen.repeats, seen.is_canonical) {
         (true, _) => Form::Repeating,
         (false, true) => Form::Canonical,
         (false, false) => Form::Loose,
     };
-    let end = scanner.at;
-    scanner.gap().is_none().then_some(Scan { start, end, nodes: scanner.nodes, form })
+    (token_or_end(text, end) == text.len()).then_some(Scan { start, end, opened: seen.opened, form })
 }
+
+/// About how many bytes are taken by a value in an array, by what an object keeps beside it, and by a list of either.
+const VALUE: usize = size_of::<Value>();
+const KEY: usize = 2 * size_of::<Value>();
+const CONTAINER: usize = 5 * size_of::<Value>();
 
 /// Keys up to this many are compared each with each; more are sorted.
 const COMPARED: usize = 24;
 
-struct Scanner<'t> {
-    text: &'t [u8],
-    at: usize,
-    nodes: usize,
+/// What is known of the text so far. Every method answers where what it looked at ends, or nothing if it is wrong.
+struct Seen {
+    opened: usize,
     is_canonical: bool,
     repeats: bool,
     /// A fingerprint of each key so far of each object that has begun, the innermost last.
     keys: Vec<u64>,
 }
 
-impl Scanner<'_> {
-    /// Passes over whitespace; the byte behind it, unless the text ends there.
-    #[inline]
-    fn gap(&mut self) -> Option<u8> {
-        loop {
-            match *self.text.get(self.at)? {
-                b' ' | b'\t' | b'\n' | b'\r' => {
-                    self.is_canonical = false;
-                    self.at += 1;
-                }
-                byte => return Some(byte),
-            }
+impl Seen {
+    /// Where the next token begins: at `at` unless there is whitespace.
+    #[inline(always)]
+    fn token(&mut self, text: &[u8], at: usize) -> Option<(usize, u8)> {
+        match *text.get(at)? {
+            0..=b' ' => self.whitespace(text, at),
+            byte => Some((at, byte)),
         }
     }
 
-    fn value(&mut self, depth: usize) -> Option<()> {
-        self.nodes += 1;
-        match *self.text.get(self.at)? {
+    #[cold]
+    fn whitespace(&mut self, text: &[u8], at: usize) -> Option<(usize, u8)> {
+        self.is_canonical = false;
+        let at = token_or_end(text, at);
+        Some((at, *text.get(at)?))
+    }
+
+    #[inline(always)]
+    fn value(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
+        self.opened += VALUE;
+        match *text.get(at)? {
             b'"' => {
-                let string = string(self.text, self.at)?;
-                self.at = string.end;
+                let string = string(text, at)?;
                 self.is_canonical &= string.is_canonical;
+                Some(string.end)
             }
-            b'{' => self.object(depth.checked_sub(1)?)?,
-            b'[' => self.array(depth.checked_sub(1)?)?,
-            b't' => self.word(b"true")?,
-            b'f' => self.word(b"false")?,
-            b'n' => self.word(b"null")?,
+            b'{' => self.object(text, at + 1, depth.checked_sub(1)?),
+            b'[' => self.array(text, at + 1, depth.checked_sub(1)?),
+            b't' => word(text, at, b"true"),
+            b'f' => word(text, at, b"false"),
+            b'n' => word(text, at, b"null"),
             _ => {
-                let number = number(self.text, self.at)?;
-                self.at = number.end;
+                let number = number(text, at)?;
                 self.is_canonical &= number.is_canonical;
+                Some(number.end)
             }
         }
-        Some(())
     }
 
-    fn word(&mut self, word: &[u8]) -> Option<()> {
-        self.text[self.at..].starts_with(word).then(|| self.at += word.len())
-    }
-
-    fn array(&mut self, depth: usize) -> Option<()> {
-        self.at += 1;
-        if self.gap()? == b']' {
-            self.at += 1;
-            return Some(());
+    #[inline(never)]
+    fn array(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
+        self.opened += CONTAINER;
+        let (mut at, first) = self.token(text, at)?;
+        if first == b']' {
+            return Some(at + 1);
         }
         loop {
-            self.gap()?;
-            self.value(depth)?;
-            let next = self.gap()?;
-            self.at += 1;
+            at = self.value(text, at, depth)?;
+            let (end, next) = self.token(text, at)?;
             match next {
-                b',' => {}
-                b']' => return Some(()),
+                b',' => at = self.token(text, end + 1)?.0,
+                b']' => return Some(end + 1),
                 _ => return None,
             }
         }
     }
 
-    fn object(&mut self, depth: usize) -> Option<()> {
-        self.at += 1;
-        if self.gap()? == b'}' {
-            self.at += 1;
-            return Some(());
+    #[inline(never)]
+    fn object(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
+        self.opened += CONTAINER;
+        let (mut at, mut next) = self.token(text, at)?;
+        if next == b'}' {
+            return Some(at + 1);
         }
         let first = self.keys.len();
         loop {
-            if self.gap()? != b'"' {
+            if next != b'"' {
                 return None;
             }
-            self.key(first)?;
-            if self.gap()? != b':' {
+            at = self.key(text, at + 1, first)?;
+            (at, next) = self.token(text, at)?;
+            if next != b':' {
                 return None;
             }
-            self.at += 1;
-            self.gap()?;
-            self.value(depth)?;
-            let next = self.gap()?;
-            self.at += 1;
+            at = self.token(text, at + 1)?.0;
+            at = self.value(text, at, depth)?;
+            (at, next) = self.token(text, at)?;
             match next {
-                b',' => {}
+                b',' => (at, next) = self.token(text, at + 1)?,
                 b'}' => break,
                 _ => return None,
             }
@@ -146,24 +144,74 @@ impl Scanner<'_> {
             self.repeats |= keys.array_windows().any(|[one, other]| one == other);
         }
         self.keys.truncate(first);
-        Some(())
+        Some(at + 1)
     }
 
-    /// `first` is the place of the object's first key among the fingerprints.
-    fn key(&mut self, first: usize) -> Option<()> {
-        let key = string(self.text, self.at)?;
-        // Two spellings of one key have different fingerprints.
-        self.repeats |= key.has_escape;
-        self.is_canonical &= key.is_canonical;
-        let print = fingerprint(self.text, self.at + 1, key.end - 1);
+    /// The key that begins at `start`, behind its quote; `first` is the place of the object's first key among the
+    /// fingerprints.
+    #[inline(always)]
+    fn key(&mut self, text: &[u8], start: usize, first: usize) -> Option<usize> {
+        let mut at = start;
+        let mut print = 0;
+        let (end, print) = loop {
+            let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else {
+                break self.odd_key(text, start)?;
+            };
+            let word = u64::from_le_bytes(*word);
+            let special = special_bytes(word);
+            if special == 0 {
+                print = mixed(print, word);
+                at += 8;
+                continue;
+            }
+            let length = special.trailing_zeros() as usize / 8;
+            if text[at + length] != b'"' {
+                break self.odd_key(text, start)?;
+            }
+            // What stands below the lowest bit that is set, which is the highest of its byte.
+            let letters = word & ((special & special.wrapping_neg()) >> 7).wrapping_sub(1);
+            break (at + length + 1, finished(print, letters, at + length - start));
+        };
         let earlier = &self.keys[first..];
         if earlier.len() < COMPARED {
             self.repeats |= earlier.contains(&print);
         }
         self.keys.push(print);
-        self.at = key.end;
-        Some(())
+        self.opened += KEY;
+        Some(end)
     }
+
+    /// A key with escapes, or one near the end of the text: where it ends, and its fingerprint.
+    #[cold]
+    fn odd_key(&mut self, text: &[u8], start: usize) -> Option<(usize, u64)> {
+        let key = string(text, start - 1)?;
+        // Two spellings of one key have different fingerprints.
+        self.repeats |= key.has_escape;
+        self.is_canonical &= key.is_canonical;
+        let (words, letters) = text[start..key.end - 1].as_chunks();
+        let print = words.iter().fold(0, |print, word| mixed(print, u64::from_le_bytes(*word)));
+        let last = letters.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
+        Some((key.end, finished(print, last, key.end - 1 - start)))
+    }
+}
+
+/// A fingerprint is equal for equal keys, and different for most others. It is made of the key's words, eight bytes
+/// each, and the letters that are left.
+#[inline(always)]
+fn mixed(print: u64, word: u64) -> u64 {
+    (print ^ word).wrapping_mul(SPREAD).rotate_left(29)
+}
+
+#[inline(always)]
+fn finished(print: u64, letters: u64, length: usize) -> u64 {
+    print ^ letters ^ (length as u64).wrapping_mul(SPREAD)
+}
+
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+
+#[inline(always)]
+fn word(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
+    text[at..].starts_with(word).then_some(at + word.len())
 }
 
 /// Where a string or a number ends, and whether it is written as [`super::write`] would.
@@ -174,7 +222,7 @@ pub(super) struct Token {
 }
 
 /// The string whose opening quote stands at `start`.
-#[inline]
+#[inline(always)]
 pub(super) fn string(text: &[u8], start: usize) -> Option<Token> {
     let at = plain_end(text, start + 1);
     match *text.get(at)? {
@@ -184,6 +232,7 @@ pub(super) fn string(text: &[u8], start: usize) -> Option<Token> {
 }
 
 /// The rest of a string from its first escape on.
+#[cold]
 fn string_with_escapes(text: &[u8], mut at: usize) -> Option<Token> {
     let mut is_canonical = true;
     loop {
@@ -265,8 +314,8 @@ pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
 #[inline]
 fn is_shortest(whole: &[u8], fraction: &[u8]) -> bool {
     whole.len() + fraction.len() <= 15
-        && (fraction == b"0" || fraction.last() != Some(&b'0'))
-        && (whole != b"0" || fraction.len() == 1 || !fraction.starts_with(b"000"))
+        && (fraction.len() == 1
+            || (fraction.last() != Some(&b'0') && (whole.first() != Some(&b'0') || !fraction.starts_with(b"00"))))
 }
 
 #[inline]
@@ -303,28 +352,6 @@ fn special_bytes(word: u64) -> u64 {
     let backslashes = zeros(word ^ u64::from_le_bytes([b'\\'; 8]));
     let controls = word.wrapping_sub(ONES * 0x20) & !word;
     (quotes | backslashes | controls) & u64::from_le_bytes([0x80; 8])
-}
-
-/// Equal for equal bytes, and different for most others.
-#[inline]
-fn fingerprint(text: &[u8], start: usize, end: usize) -> u64 {
-    const FACTOR: u64 = 0x9e37_79b9_7f4a_7c15;
-    let length = end - start;
-    let mut print = (length as u64).wrapping_mul(FACTOR);
-    let mut at = start;
-    loop {
-        let left = end - at;
-        let word = match text[at..].first_chunk() {
-            Some(word) => u64::from_le_bytes(*word),
-            None => text[at..end].iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte)),
-        };
-        if left <= 8 {
-            let mask = if left == 8 { u64::MAX } else { (1 << (8 * left)) - 1 };
-            return print ^ (word & mask);
-        }
-        print = (print ^ word).wrapping_mul(FACTOR).rotate_left(29);
-        at += 8;
-    }
 }
 
 /// The end of the value that begins at `start` in text that is known to be right.
@@ -374,6 +401,13 @@ fn container_end(text: &[u8], start: usize) -> usize {
 #[inline]
 pub(super) fn token(text: &[u8], mut at: usize) -> usize {
     while matches!(text[at], b' ' | b'\t' | b'\n' | b'\r') {
+        at += 1;
+    }
+    at
+}
+
+fn token_or_end(text: &[u8], mut at: usize) -> usize {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
         at += 1;
     }
     at

@@ -133,7 +133,7 @@ fn value(body: &Bytes, headers: &HeaderMap) -> Result<Value, String> {
         return Ok(Value::Null);
     }
     if !matches!(essence.as_str(), "application/x-ndjson" | "application/ndjson" | "application/jsonl") {
-        return value_of(body, headers, ReadAs::Auto);
+        return value_of(body.clone(), headers, ReadAs::Auto);
     }
     let lines = body.split(|byte| *byte == b'\n').zip(1..).filter(|(line, _)| !line.trim_ascii().is_empty());
     let values =

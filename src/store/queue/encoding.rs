@@ -3,7 +3,7 @@
 //! ```text
 //! entry   version (1 byte), id (8), window (a 0, or a 1 and 2 times of 8 + 4), pipeline, labels, value
 //! value   kind (1 byte), then by kind: nothing | an integer (8) | a float (8) | bytes | a count and that many values
-//!         | a count and that many keys with values
+//!         | a count and that many keys with values | JSON text
 //! ```
 //!
 //! Lengths and counts are LEB128 numbers, everything else is little-endian. A checksum guards each entry from outside.
@@ -13,7 +13,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use crate::model::{ItemId, Number, Object, Text, Value, Window};
+use crate::model::{ItemId, Number, Object, Text, Value, Window, json};
 use crate::store::Entry;
 
 const VERSION: u8 = 1;
@@ -28,6 +28,7 @@ const TEXT: u8 = 6;
 const ARRAY: u8 = 7;
 const OBJECT: u8 = 8;
 const BYTES: u8 = 9;
+const JSON: u8 = 10;
 
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
@@ -68,6 +69,11 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Entry> {
 }
 
 fn put_value(value: &Value, out: &mut Vec<u8>) {
+    if let Some(text) = value.json_text() {
+        // It need not be opened for this.
+        out.push(JSON);
+        return put_bytes(text.as_bytes(), out);
+    }
     match value {
         Value::Null => out.push(NULL),
         Value::Bool(false) => out.push(FALSE),
@@ -180,6 +186,7 @@ impl<'a> Input<'a> {
             FLOAT => Value::Number(Number::Float(f64::from_le_bytes(self.array()?))),
             LITERAL => Value::Number(Number::Literal(self.text()?)),
             TEXT => Value::Text(self.text()?),
+            JSON => json::parse(self.bytes()?).ok()?,
             BYTES => Value::Bytes(Arc::new(Bytes::copy_from_slice(self.bytes()?))),
             ARRAY => {
                 let count = self.count()?;
@@ -222,6 +229,7 @@ mod tests {
         leaf.prop_recursive(4, 64, 8, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..8).prop_map(Value::array),
+                inner.clone().prop_map(|value| json::parse(&json::to_vec(&value)).unwrap()),
                 prop::collection::vec((any::<String>(), inner), 0..8)
                     .prop_map(|entries| entries.into_iter().map(|(key, value)| (key.into(), value)).collect()),
             ]
