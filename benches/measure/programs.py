@@ -51,15 +51,15 @@ def cargo_bench(name):
 
 @functools.cache
 def python_with_packages():
-    """A Python that has what `requirements.txt` names."""
+    """A Python that has what the scripts ask for."""
     folder = area() / "venv"
-    wanted = (BENCHES / "requirements.txt").read_text()
+    requirements = BENCHES / "scripts" / "requirements.txt"
+    wanted = requirements.read_text()
     stamp = folder / "installed.txt"
     if not stamp.exists() or stamp.read_text() != wanted:
-        say("installing the packages of the asyncio script")
+        say("installing the packages of the asyncio scripts")
         quiet = {"stdout": sys.stderr, "check": True}
         subprocess.run([sys.executable, "-m", "venv", "--clear", folder], **quiet)
-        requirements = BENCHES / "requirements.txt"
         subprocess.run([folder / "bin/python", "-m", "pip", "install", "-q", "-r", requirements], **quiet)
         stamp.write_text(wanted)
     return folder / "bin/python"

@@ -1,4 +1,4 @@
-"""Fetching 1 KB documents from a static nginx: gatherd, wrk as the limit, and the asyncio script."""
+"""Fetching 1 KB documents from a static nginx: gatherd, wrk as the limit, and the asyncio scripts."""
 
 import re
 import shutil
@@ -21,12 +21,15 @@ JOBS = {
     "map-new-sqlite": ("`get` + `map` + `new` + `sqlite`", (3.2, 2.6)),
 }
 
-# The script does not do what these do.
-WITHOUT_SCRIPT = ["polite"]
+# What the scripts are called.
+SCRIPTS = {"with_aiohttp": "asyncio, aiohttp", "with_httptools": "asyncio, own client on httptools"}
+
+# They do not do what these do.
+WITHOUT_SCRIPTS = ["polite"]
 
 
 def prepare(bench):
-    if not bench.arguments.without_script:
+    if not bench.arguments.without_scripts:
         programs.python_with_packages()
 
 
@@ -46,9 +49,10 @@ def run(bench):
                 say(f"round {turn}: gatherd {job}, {threads} threads")
                 measured = run_gatherd(bench, job, threads, urls, base)
                 runs.setdefault(("gatherd", job, threads), []).append(measured)
-            if not arguments.without_script and job not in WITHOUT_SCRIPT:
-                say(f"round {turn}: asyncio {job}")
-                runs.setdefault(("asyncio", job), []).append(run_script(bench, job, urls))
+            if not arguments.without_scripts and job not in WITHOUT_SCRIPTS:
+                for script in SCRIPTS:
+                    say(f"round {turn}: {script} {job}")
+                    runs.setdefault((script, job), []).append(run_script(bench, script, job, urls))
     runs = {what: median(measured) for what, measured in runs.items()}
     return Report(list(lines(bench, runs)), list(figures(bench, runs)))
 
@@ -75,9 +79,9 @@ def run_gatherd(bench, job, threads, urls, base):
     return checked(bench, job, folder, run)
 
 
-def run_script(bench, job, urls):
+def run_script(bench, script, job, urls):
     folder = bench.folder / "script"
-    command = [programs.python_with_packages(), BENCHES / "gather.py", urls, output_of(job), job]
+    command = [programs.python_with_packages(), BENCHES / "scripts" / f"{script}.py", urls, output_of(job), job]
     return checked(bench, job, folder, measure(len(bench.documents), command, folder))
 
 
@@ -94,10 +98,10 @@ def output_of(job):
 def lines(bench, runs):
     rows = [["", "threads", "CPU per item", "against wrk", "against gatherd", "items/s", "of wrk's", "peak memory"]]
     for what, run in runs.items():
-        threads = what[-1] if what[0] != "asyncio" else 1
+        threads = 1 if what[0] in SCRIPTS else what[-1]
         wrk = runs.get(("wrk", threads)) or runs["wrk", bench.arguments.threads[0]]
-        name = "wrk" if what[0] == "wrk" else f"{what[0]}: {JOBS[what[1]][0]}"
-        gatherd = runs.get(("gatherd", what[1], bench.arguments.threads[0])) if what[0] == "asyncio" else None
+        name = "wrk" if what[0] == "wrk" else f"{SCRIPTS.get(what[0], 'gatherd')}: {JOBS[what[1]][0]}"
+        gatherd = runs["gatherd", what[1], bench.arguments.threads[0]] if what[0] in SCRIPTS else None
         rows.append(
             [
                 name,
@@ -128,12 +132,12 @@ def figures(bench, runs):
         name, (must, aim) = JOBS[job]
         ratio = runs["gatherd", job, threads].cpu_per_item / wrk.cpu_per_item
         yield Figure(f"{name}: CPU per item against wrk's per request", ratio, times, must, aim)
-    for job in jobs:
-        script, gatherd = runs.get(("asyncio", job)), runs["gatherd", job, threads]
-        if script:
-            ratio = script.cpu_per_item / gatherd.cpu_per_item
-            name = f"{JOBS[job][0]}: CPU of the asyncio script against gatherd's"
-            yield Figure(name, ratio, times, 4, 6, more_is_better=True)
+    for script, what in SCRIPTS.items():
+        for job in jobs:
+            if measured := runs.get((script, job)):
+                ratio = measured.cpu_per_item / runs["gatherd", job, threads].cpu_per_item
+                name = f"{JOBS[job][0]}: CPU of the script ({what}) against gatherd's"
+                yield Figure(name, ratio, times, 4, 6, more_is_better=True)
     for job in jobs:
         ratio = runs["gatherd", job, threads].items_per_second / wrk.items_per_second
         name = f"{JOBS[job][0]}: items a second against wrk's requests a second"
