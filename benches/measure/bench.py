@@ -25,7 +25,11 @@ class Bench(contextlib.ExitStack):
     @functools.cached_property
     def gatherd(self):
         given = self.arguments.gatherd
-        return given.resolve() if given else programs.cargo("build", "--release", "--bin", "gatherd")
+        return given.resolve() if given else programs.cargo("build", "--profile", self.arguments.profile, "--bin", "gatherd")
+
+    def library_bench(self, name):
+        """The built `benches/NAME.rs`."""
+        return programs.cargo_bench(name, self.arguments.profile)
 
     @functools.cached_property
     def documents(self):

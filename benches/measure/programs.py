@@ -44,9 +44,9 @@ def cargo(*words):
     return Path([path for path in executables if path][-1])
 
 
-def cargo_bench(name):
+def cargo_bench(name, profile):
     """The built bench of this name."""
-    return cargo("bench", "--no-run", "--bench", name)
+    return cargo("bench", "--profile", profile, "--no-run", "--bench", name)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 import re
 import sys
 
-from .. import programs
 from ..figures import Figure, Report, percent, table
 from ..process import measure, median
 from ..talk import say
@@ -13,8 +12,8 @@ PROGRAMS = []
 ITEMS = 1_000_000  # as in engine.toml
 
 
-def prepare(_bench):
-    programs.cargo_bench("two_hops")
+def prepare(bench):
+    bench.library_bench("two_hops")
 
 
 def run(bench):
@@ -22,7 +21,7 @@ def run(bench):
     for turn in bench.rounds():
         for threads in bench.arguments.threads:
             say(f"round {turn}: two hops and the engine, {threads} threads")
-            command = [programs.cargo_bench("two_hops"), "--items", ITEMS, "--threads", threads]
+            command = [bench.library_bench("two_hops"), "--items", ITEMS, "--threads", threads]
             two_hops = measure(ITEMS, command, bench.folder)
             folder = bench.folder / f"engine-{turn}-{threads}"
             engine = bench.once("engine.toml", ITEMS, folder, threads)

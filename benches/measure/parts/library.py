@@ -3,7 +3,6 @@
 import re
 import sys
 
-from .. import programs
 from ..figures import Figure, Report, percent
 from ..process import measure
 
@@ -11,13 +10,13 @@ TITLE = "Parts by themselves"
 PROGRAMS = []
 
 
-def prepare(_bench):
-    programs.cargo_bench("queue")
+def prepare(bench):
+    bench.library_bench("queue")
 
 
 def run(bench):
     quick = ["--items", 20_000, "--queued", 10_000] if bench.arguments.quick else []
-    output = measure(1, [programs.cargo_bench("queue"), *quick], bench.folder / "queue").output
+    output = measure(1, [bench.library_bench("queue"), *quick], bench.folder / "queue").output
     found = re.search(r"^queue: .* items/s, ([\d.]+) of the blobs", output, re.MULTILINE)
     if not found:
         sys.exit(f"the bench of the queue does not say how fast it was:\n{output}")
