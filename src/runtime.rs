@@ -224,6 +224,11 @@ impl Clock {
         Timeout { future, sleep: self.sleep(limit) }
     }
 
+    /// The future's result, or nothing once it is later than `deadline`.
+    pub fn timeout_at<T>(&self, deadline: Instant, future: impl Future<Output = T>) -> impl Future<Output = Option<T>> {
+        Timeout { future, sleep: self.sleep_until(deadline) }
+    }
+
     /// Turns a clock made by [`Clock::turned_by_hand`], and wakes whom it has passed.
     pub fn advance(&self, duration: Duration) {
         let turned = self.turned.as_ref().expect("only tests turn a clock, and they made it to be turned");

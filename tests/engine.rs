@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gatherd::component::{
-    BatchLimits, Continuation, Fetch, Fetched, FilterFault, Full, Mark, MarkKind, Meter, Onward, Opened, Outputs,
+    Aim, BatchLimits, Continuation, Fetch, Fetched, FilterFault, Full, Mark, MarkKind, Onward, Opened, Outputs,
     Position, Produced, Promise, Retry, Sink, SinkContext, SinkSettings, Source, SourceContext, SourceSettings, Step,
     StepContext, StepSettings, Transform, TransformScope, WriteFault,
 };
@@ -96,14 +96,14 @@ struct Calls {
 
 #[async_trait]
 impl Fetch for Calls {
-    fn host(&self, item: &Item, _page: Option<&Continuation>) -> Option<Text> {
-        Some((self.host)(item).into())
+    fn aim(&self, item: &Item, _page: Option<&Continuation>) -> Aim {
+        Aim { host: (self.host)(item).into(), url: None }
     }
 
-    async fn fetch(&self, item: &Item, _page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault> {
-        let outputs = (self.call)(item.clone()).await;
+    async fn fetch(&self, call: gatherd::component::Call<'_>) -> Result<Fetched, Fault> {
+        let outputs = (self.call)(call.item.clone()).await;
         if let Ok(Outputs::One(item)) = &outputs {
-            meter.grow(item.value.size_in_memory()).await;
+            call.meter.grow(item.value.size_in_memory()).await;
         }
         outputs.map(Fetched::Whole)
     }

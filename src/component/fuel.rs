@@ -12,17 +12,42 @@ where
     T: Send + 'static,
     W: Fn(Fuel) -> Result<T, FilterFault> + Send + 'static,
 {
-    let done = match work(Fuel::Inline) {
+    match work(Fuel::Inline) {
+        Err(FilterFault::OutOfFuel) => with_much_fuel(Box::new(move || work(Fuel::Blocking))).await,
+        done => done.map_err(ended_by),
+    }
+}
+
+/// [`with_fuel`] for work over what need not be cloned unless it goes to another thread.
+pub async fn with_fuel_over<A, B, T, W>(one: &A, other: &B, work: W) -> Result<T, Fault>
+where
+    A: Clone + Send + Sync + 'static,
+    B: Clone + Send + Sync + 'static,
+    T: Send + 'static,
+    W: Fn(&A, &B, Fuel) -> Result<T, FilterFault> + Send + Sync + 'static,
+{
+    match work(one, other, Fuel::Inline) {
         Err(FilterFault::OutOfFuel) => {
-            let done = runtime::blocking(move || work(Fuel::Blocking)).await;
-            done.map_err(|panic| Fault::reject(FaultKind::Panic, format!("a filter panicked: {}", panic.0)))?
+            let (one, other) = (one.clone(), other.clone());
+            with_much_fuel(Box::new(move || work(&one, &other, Fuel::Blocking))).await
         }
-        done => done,
-    };
-    done.map_err(|fault| match fault {
+        done => done.map_err(ended_by),
+    }
+}
+
+async fn with_much_fuel<T: Send + 'static>(
+    work: Box<dyn FnOnce() -> Result<T, FilterFault> + Send>,
+) -> Result<T, Fault> {
+    let done = runtime::blocking(work).await;
+    let done = done.map_err(|panic| Fault::reject(FaultKind::Panic, format!("a filter panicked: {}", panic.0)))?;
+    done.map_err(ended_by)
+}
+
+fn ended_by(fault: FilterFault) -> Fault {
+    match fault {
         FilterFault::Fault(fault) => fault,
         FilterFault::OutOfFuel => Fault::reject(FaultKind::Filter, "a filter ran longer than an item may take"),
-    })
+    }
 }
 
 impl FilterFault {

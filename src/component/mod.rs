@@ -19,9 +19,9 @@ mod source;
 mod step;
 mod trigger;
 
-pub use crate::http::{Clients, Grow, Listeners, Meter};
+pub use crate::http::{Clients, Grow, Listeners, Meter, Url};
 pub use context::{Opened, SinkContext, SourceContext, StepContext};
-pub use fuel::with_fuel;
+pub use fuel::{with_fuel, with_fuel_over};
 pub use full::Full;
 pub use kind::{Kind, find};
 pub use onward::{Onward, Repeats};
@@ -30,5 +30,7 @@ pub use quiescence::{Paused, Quiescence, Reading};
 pub use retry::Retry;
 pub use sink::{BatchLimits, Sink, SinkSettings, WriteFault};
 pub use source::{Position, Produced, Progress, Promise, Source, SourceSettings};
-pub use step::{Fetch, FilterFault, Mark, MarkKind, Outputs, Reason, Step, StepSettings, Transform, TransformScope};
+pub use step::{
+    Aim, Call, Fetch, FilterFault, Mark, MarkKind, Outputs, Reason, Step, StepSettings, Transform, TransformScope,
+};
 pub use trigger::Trigger;

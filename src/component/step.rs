@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::{Continuation, Fetched, Onward, Opened, Repeats, StepContext};
 use crate::expr::{FilterError, Fuel, Scope};
-use crate::http::Meter;
+use crate::http::{Meter, Url};
 use crate::model::{Fault, FaultKind, Item, Text, Value};
 use crate::store::{Change, Validator};
 
@@ -42,9 +42,8 @@ impl TransformScope {
 /// A step that goes to the network.
 #[async_trait]
 pub trait Fetch: Send + Sync {
-    /// The host that the item's next call leads to, so that a stage can be fair to hosts. Nothing if that cannot be
-    /// told.
-    fn host(&self, item: &Item, page: Option<&Continuation>) -> Option<Text>;
+    /// Where the item's next call leads, so that a stage can be fair to hosts.
+    fn aim(&self, item: &Item, page: Option<&Continuation>) -> Aim;
 
     /// Whether items have a [`partition`](Self::partition).
     fn has_partitions(&self) -> bool {
@@ -57,9 +56,29 @@ pub trait Fetch: Send + Sync {
         Ok(Text::default())
     }
 
-    /// Fetches what the item asks for, or goes on with it where a page said so. What the reply takes in memory is
-    /// counted with `meter` as it grows.
-    async fn fetch(&self, item: &Item, page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault>;
+    /// Makes the item's next call.
+    async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Fault>;
+}
+
+/// Where an item's next call leads.
+#[derive(Clone, Debug)]
+pub struct Aim {
+    /// Empty if that cannot be told.
+    pub host: Text,
+    /// The URL, where the host could not be told without it.
+    pub url: Option<Url>,
+}
+
+/// One call of a [`Fetch`].
+pub struct Call<'a> {
+    /// It fetches what this item asks for.
+    pub item: &'a Item,
+    /// It goes on with the item there.
+    pub page: Option<&'a Continuation>,
+    /// The URL that its [`Aim`] had found, if it is called for the first time since.
+    pub url: Option<Url>,
+    /// Counts what the reply takes in memory as it grows.
+    pub meter: &'a Meter,
 }
 
 /// What became of an item in a step.

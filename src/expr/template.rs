@@ -121,6 +121,9 @@ impl Template {
         if let Some(text) = self.constant() {
             return Ok(text.clone());
         }
+        if let ([Part::Filter(filter)], Encoding::Plain | Encoding::Url) = (&*self.parts, self.encoding) {
+            return result_of(filter, input, scope);
+        }
         let mut out = String::with_capacity(self.source.len() + 32);
         let mut names = Names::default();
         for (index, part) in self.parts.iter().enumerate() {
@@ -132,12 +135,7 @@ impl Template {
                     }
                 }
                 Part::Filter(filter) => {
-                    let result = filter.one_text(input, scope).map_err(|error| match error {
-                        FilterError::Failed(message) => {
-                            FilterError::Failed(format!("`{{{}}}`: {message}", filter.source()))
-                        }
-                        other => other,
-                    })?;
+                    let result = result_of(filter, input, scope)?;
                     match self.encoding {
                         Encoding::Url if index > 0 => out.extend(utf8_percent_encode(&result, URL_DATA)),
                         Encoding::Plain | Encoding::Url => out.push_str(&result),
@@ -154,6 +152,13 @@ impl Template {
         }
         Ok(out.into())
     }
+}
+
+fn result_of(filter: &Filter, input: &Value, scope: &Scope<'_>) -> Result<Text, FilterError> {
+    filter.one_text(input, scope).map_err(|error| match error {
+        FilterError::Failed(message) => FilterError::Failed(format!("`{{{}}}`: {message}", filter.source())),
+        other => other,
+    })
 }
 
 /// Watches over the names between the slashes of a path that is being written.

@@ -5,14 +5,15 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use futures_lite::AsyncBufReadExt;
+use futures_lite::{AsyncBufReadExt, future};
+use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use surf::http::Body;
 
 use super::Meter;
 use super::failure::{Failure, root_cause};
+use super::pool::too_large;
 use super::settings::Limits;
-use super::transport::{Head, too_large};
 use crate::model::FaultKind;
 use crate::runtime::{self, Clock};
 
@@ -31,16 +32,20 @@ pub(super) struct BodyReader<'a> {
 impl BodyReader<'_> {
     /// Reads a body to its end, which must come before `deadline`. The time that it waits for room in memory is not
     /// counted: that is no fault of the server.
-    pub(super) async fn read(&self, body: Body, head: &Head, deadline: Instant) -> Result<Bytes, Failure> {
+    pub(super) async fn read(&self, body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
         if body.is_empty() == Some(true) {
             return Ok(Bytes::new());
         }
-        let announced = head.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
         if announced.is_some_and(|announced| announced > self.limits.max_body.0) {
             return Err(too_large(self.limits.max_body));
         }
         let waited = Waited::new(self.clock);
         let mut read = pin!(self.read_slices(body, announced.unwrap_or(0), &waited));
+        // Small bodies mostly come with their heads.
+        if let Some(read) = future::poll_once(read.as_mut()).await {
+            return read;
+        }
         let mut excused = Duration::ZERO;
         loop {
             let left = (deadline + excused).saturating_duration_since(self.clock.instant());

@@ -4,17 +4,17 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use http::HeaderValue;
-use hyper_util::client::legacy;
+use http::header::{ACCEPT, ACCEPT_ENCODING, RANGE, USER_AGENT};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 use super::admission::{Admission, Caller, Condition};
 use super::auth::{AuthSettings, Credentials, Sign};
 use super::connector::{Connector, Reach};
 use super::cookies::{Cookies, KeepCookies};
-use super::decode::Decode;
+use super::decode::{self, Decode};
 use super::endpoint::Endpoint;
-use super::io::{Executor, Timer};
+use super::pool::Pool;
 use super::proxy::Proxies;
 use super::redirect::FollowRedirects;
 use super::request::host_of;
@@ -23,7 +23,7 @@ use super::robots::Robots;
 use super::route::{Route, written_pair};
 use super::settings::{ClientSettings, EndpointSettings, Limits};
 use super::tls::Tls;
-use super::transport::{Pool, Transport};
+use super::transport::Transport;
 use super::trust::{Allow, Pair};
 use super::wire::Wire;
 use crate::expr::Template;
@@ -32,17 +32,6 @@ use crate::runtime::{self, Clock};
 use crate::store::Store;
 
 const OWN_NAME: &str = concat!("gatherd/", env!("CARGO_PKG_VERSION"));
-
-/// How long a connection waits for its next request.
-const IDLE: Duration = Duration::from_secs(30);
-
-/// When nothing comes over an HTTP/2 connection for this long while requests are on their way, it is asked for a sign
-/// of life; and how long that may take. Else one dead connection would take all requests to its host with it.
-const PING_AFTER: Duration = Duration::from_secs(15);
-const PING_ANSWER: Duration = Duration::from_secs(10);
-
-/// Servers that send more headers than this are not answered to.
-const MAX_HEADERS: usize = 256;
 
 /// The named clients of a config, and the default one. A clone shares them.
 #[derive(Clone)]
@@ -160,7 +149,7 @@ impl Clients {
         // A template that begins with a path always goes to the base.
         let is_relative = !prefix.is_empty() && !prefix.contains(':') && !prefix.starts_with("//");
         let host = match (&written, base) {
-            (Some(pair), _) => Some(pair.host.as_str().into()),
+            (Some(pair), _) => Some(pair.host.clone()),
             (None, Some(base)) if is_relative => Some(host_of(base)),
             (None, _) => None,
         };
@@ -176,7 +165,10 @@ pub(super) struct Client {
     /// Empty for the default one.
     pub name: Text,
     pub settings: ClientSettings,
-    pub user_agent: HeaderValue,
+    /// What requests carry beside their own headers: those to the client's own origin, and all others.
+    own_headers: Arc<HeaderMap>,
+    common_headers: Arc<HeaderMap>,
+    user_agent: HeaderValue,
     pub surf: surf::Client,
     pub wire: Wire,
     pub admission: Arc<Admission>,
@@ -191,6 +183,20 @@ pub(super) struct Client {
     /// One for each reach and time limit for connecting, so that a connection serves only requests that could
     /// have made it.
     pools: Mutex<HashMap<(Reach, Duration), Pool>>,
+}
+
+/// These headers and those of `others` whose names they have not, and then those that every request has.
+fn completed(mut headers: HeaderMap, others: &[(HeaderName, HeaderValue)], user_agent: &HeaderValue) -> HeaderMap {
+    for (name, value) in others {
+        headers.entry(name).or_insert_with(|| value.clone());
+    }
+    headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
+    headers.entry(USER_AGENT).or_insert_with(|| user_agent.clone());
+    // The ranges of a compressed reply would be parts of something that cannot be expanded.
+    if !headers.contains_key(RANGE) {
+        headers.entry(ACCEPT_ENCODING).or_insert(HeaderValue::from_static(decode::CODINGS));
+    }
+    headers
 }
 
 /// What all clients share.
@@ -222,12 +228,16 @@ impl Client {
         let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
+        let common_headers = Arc::new(completed(HeaderMap::new(), &[], &user_agent));
+        let own_headers = Arc::new(completed(HeaderMap::new(), &settings.headers, &user_agent));
         let proxies = Proxies::of(&settings.proxy, &settings.no_proxy)?;
         let robots = Robots::new(&user_agent);
         let pools = Mutex::default();
         Ok(Self {
             name,
             settings,
+            own_headers,
+            common_headers,
             user_agent,
             surf,
             wire,
@@ -242,6 +252,16 @@ impl Client {
             clock,
             pools,
         })
+    }
+
+    /// A request's own headers and those of the client; `is_own` says whether it goes to the client's own origin.
+    pub(super) fn headers(&self, own: HeaderMap, is_own: bool) -> Arc<HeaderMap> {
+        match (own.is_empty(), is_own) {
+            (true, true) => self.own_headers.clone(),
+            (true, false) => self.common_headers.clone(),
+            (false, true) => Arc::new(completed(own, &self.settings.headers, &self.user_agent)),
+            (false, false) => Arc::new(completed(own, &[], &self.user_agent)),
+        }
     }
 
     /// What requests to this URL are signed with.
@@ -265,7 +285,7 @@ impl Client {
     pub(super) fn route(&self, limits: Limits, written: Vec<Pair>, allow: Allow) -> Route {
         let trusted = self.pool(&Reach::Everywhere, limits.connect);
         let checked = self.pool(&Reach::Public(allow.networks().to_vec()), limits.connect);
-        Route { limits, written, allow, proxies: self.proxies.clone(), trusted, checked }
+        Route { limits, written, allow, trusted, checked }
     }
 
     fn pool(&self, reach: &Reach, limit: Duration) -> Pool {
@@ -280,14 +300,7 @@ impl Client {
                 limit,
                 own: self.settings.base.as_ref().and_then(Pair::of),
             };
-            legacy::Client::builder(Executor)
-                .timer(Timer(self.clock.clone()))
-                .pool_timer(Timer(self.clock.clone()))
-                .pool_idle_timeout(IDLE)
-                .http1_max_headers(MAX_HEADERS)
-                .http2_keep_alive_interval(PING_AFTER)
-                .http2_keep_alive_timeout(PING_ANSWER)
-                .build(connector)
+            Pool::new(connector)
         };
         pools.entry((reach.clone(), limit)).or_insert_with(make).clone()
     }

@@ -5,12 +5,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_lite::future;
 use hyper::Uri;
-use tower_service::Service;
 
 use super::failure::Failure;
 use super::io::Stream;
@@ -33,8 +31,7 @@ pub(super) enum Reach {
     Public(Vec<Network>),
 }
 
-/// Makes connections for hyper's pool.
-#[derive(Clone)]
+/// Makes connections.
 pub(super) struct Connector {
     pub resolver: Arc<Resolver>,
     pub tls: Arc<Tls>,
@@ -47,25 +44,18 @@ pub(super) struct Connector {
     pub own: Option<Pair>,
 }
 
-impl Service<Uri> for Connector {
-    type Response = Stream;
-    type Error = Failure;
-    type Future = Pin<Box<dyn Future<Output = Result<Stream, Failure>> + Send>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Failure>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, target: Uri) -> Self::Future {
-        let connector = self.clone();
+impl Connector {
+    /// Boxed, since most requests need no new connection and would carry the room for it in vain.
+    pub(super) fn connect_in_time<'a>(
+        &'a self,
+        target: &'a Uri,
+    ) -> Pin<Box<dyn Future<Output = Result<Stream, Failure>> + Send + 'a>> {
         Box::pin(async move {
-            let connected = connector.clock.timeout(connector.limit, connector.connect(&target)).await;
-            connected.unwrap_or_else(|| Err(Failure::timeout("no connection came about", connector.limit)))
+            let connected = self.clock.timeout(self.limit, self.connect(target)).await;
+            connected.unwrap_or_else(|| Err(Failure::timeout("no connection came about", self.limit)))
         })
     }
-}
 
-impl Connector {
     async fn connect(&self, target: &Uri) -> Result<Stream, Failure> {
         let host = target.host().unwrap_or_default();
         let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
@@ -231,11 +221,11 @@ mod tests {
             format!("http://innocent.example:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
         let mut connector = connector(Reach::Public(Vec::new()));
         connector.resolver.remember("innocent.example", vec!["127.0.0.1".parse().unwrap()]);
-        let failure = block_on(connector.call(target.clone())).err().unwrap();
+        let failure = block_on(connector.connect_in_time(&target)).err().unwrap();
         assert_eq!(failure.kind, FaultKind::Forbidden);
         assert!(failure.cause.contains("`innocent.example` (127.0.0.1)"), "{failure}");
         connector.reach = Reach::Public(vec!["127.0.0.0/8".parse().unwrap()]);
-        assert!(block_on(connector.call(target)).is_ok());
+        assert!(block_on(connector.connect_in_time(&target)).is_ok());
     }
 
     #[test]

@@ -5,12 +5,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use cookie_store::{CookieStore, RawCookie};
 use http::HeaderValue;
-use http::header::SET_COOKIE;
+use http::header::{COOKIE, SET_COOKIE};
 use surf::middleware::{Middleware, Next};
 use surf::{Client, Request, Response};
 use url::Url;
 
-use super::transport::Head;
+use super::transport::{Exchange, Head};
 use crate::model::secret;
 
 /// A cookie of more bytes than this is not kept, and neither are more cookies than this (RFC 6265, section 6.1).
@@ -89,16 +89,16 @@ impl Middleware for KeepCookies {
     async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
         let url = request.url().clone();
         if let Some(kept) = self.0.header(&url) {
-            let own = request.header("cookie").map(|own| own.last().as_str().to_owned());
+            let headers = Arc::make_mut(&mut Exchange::of_mut(&mut request).headers);
+            let own = headers.get(COOKIE).and_then(|own| own.to_str().ok());
             let cookies = own.map_or_else(|| kept.clone(), |own| format!("{own}; {kept}"));
             // Names were not looked at before.
-            if HeaderValue::from_str(&cookies).is_ok() {
-                request.insert_header("cookie", cookies);
+            if let Ok(cookies) = HeaderValue::from_str(&cookies) {
+                headers.insert(COOKIE, cookies);
             }
         }
         let response = next.run(request, client).await?;
-        let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
-        for line in head.headers.get_all(SET_COOKIE) {
+        for line in Head::of(&response).headers.get_all(SET_COOKIE) {
             if let Ok(line) = line.to_str() {
                 self.0.set(line, &url);
             }

@@ -26,19 +26,17 @@ const MAX_CODINGS: usize = 3;
 /// The largest window that a zstd body may ask for: 8 MiB (RFC 9659).
 const ZSTD_WINDOW_LOG: u32 = 23;
 
-/// Asks for compressed replies, and expands them while they are read.
+/// The codings that are understood, as the Accept-Encoding header asks for them.
+pub(super) const CODINGS: &str = "gzip, deflate, br, zstd";
+
+/// Expands compressed replies while they are read.
 pub(super) struct Decode;
 
 #[async_trait]
 impl Middleware for Decode {
-    async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
-        // The ranges of a compressed reply would be parts of something that cannot be expanded.
-        if request.header("accept-encoding").is_none() && request.header("range").is_none() {
-            request.insert_header("accept-encoding", "gzip, deflate, br, zstd");
-        }
+    async fn handle(&self, request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
         let mut response = next.run(request, client).await?;
-        let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
-        let codings = codings(&head.headers);
+        let codings = codings(&Head::of(&response).headers);
         if codings.is_empty() {
             return Ok(response);
         }

@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use http::HeaderValue;
-use http::header::{ACCEPT, USER_AGENT};
 use url::Url;
 
 use super::Meter;
@@ -88,16 +86,21 @@ impl Endpoint {
         if self.robots {
             self.ask_robots(&request.url).map_err(|failure| failure.of(request.method, &request.url))?;
         }
-        let Some(credentials) = self.client.credentials_for(&request.url) else {
-            return self.exchange_politely(&pair, request, None, meter).await;
-        };
-        let ticket = credentials.ticket(&self.client, &request)?;
-        let mut response = self.exchange_politely(&pair, request, Some(ticket.token.clone()), meter).await?;
-        credentials.judge(&self.client, &ticket, &response)?;
-        if !self.judges && is_acceptance(response.status) {
-            credentials.accept(&ticket);
+        let credentials = self.client.credentials_for(&request.url);
+        let ticket = credentials.map(|credentials| credentials.ticket(&self.client, &request)).transpose()?;
+        let started = self.client.clock.instant();
+        let permit = self.client.admission.admit(&pair, self.caller, started)?;
+        let token = ticket.as_ref().map(|ticket| ticket.token.clone());
+        let sent = self.exchange(request, token, started, meter).await;
+        self.learn(permit, &pair, &sent);
+        let mut response = sent?;
+        if let Some((credentials, ticket)) = credentials.zip(ticket) {
+            credentials.judge(&self.client, &ticket, &response)?;
+            if !self.judges && is_acceptance(response.status) {
+                credentials.accept(&ticket);
+            }
+            response.ticket = Some(ticket);
         }
-        response.ticket = Some(ticket);
         Ok(response)
     }
 
@@ -108,20 +111,6 @@ impl Endpoint {
         }
     }
 
-    /// Sends a request if the client lets it go now, and lets the client learn from how it ends.
-    async fn exchange_politely(
-        &self,
-        pair: &Pair,
-        request: Request,
-        token: Option<Arc<Token>>,
-        meter: &Meter,
-    ) -> Result<Response, Fault> {
-        let permit = self.client.admission.admit(pair, self.caller, self.client.clock.instant())?;
-        let sent = self.exchange(request, token, meter).await;
-        self.learn(permit, pair, &sent);
-        sent
-    }
-
     fn learn(&self, permit: Permit, pair: &Pair, sent: &Result<Response, Fault>) {
         let clock = &self.client.clock;
         let ending = match sent {
@@ -129,7 +118,7 @@ impl Endpoint {
             Err(_) => return,
             Ok(Response { body: Err(fault), .. }) if blames_host(fault) => Ending::Failed(&fault.message),
             Ok(Response { url, status, headers, head_after, .. }) => {
-                let is_own = is_at(url, pair);
+                let is_own = pair.is_of(url);
                 let heeds = is_own && self.client.admission.courtesy().rate_headers;
                 let is_rate_limited = is_own && is_rate_limited(*status, headers);
                 Ending::Answered {
@@ -148,77 +137,61 @@ impl Endpoint {
         permit.ended(&ending, clock.instant());
     }
 
-    /// Sends a request, signed if there is something to sign it with, and reads the reply.
+    /// Sends a request, signed if there is something to sign it with, and reads the reply. `started` is now.
     pub(super) async fn exchange(
         &self,
         request: Request,
         token: Option<Arc<Token>>,
+        started: Instant,
         meter: &Meter,
     ) -> Result<Response, Fault> {
         let clock = &self.client.clock;
-        let started = clock.instant();
-        let (method, url) = (request.method, request.url.clone());
+        let limit = self.route.limits.whole;
+        let Request { method, url, headers, body, keeps_body } = request;
         let watched = match &self.client.wire {
             // On a clock that leaps, no time passes while the network has its turn.
-            Wire::Watched(witness) => Some((witness, request.body.clone(), runtime::busy())),
+            Wire::Watched(witness) => Some(Box::new((witness, body.clone(), runtime::busy(), Clock::system()))),
             Wire::Network | Wire::Scripted(_) => None,
         };
-        // It could not end what takes too long, either.
-        let system = watched.is_some().then(Clock::system);
-        let timer = system.as_ref().unwrap_or(clock);
-        let limit = self.route.limits.whole;
-        let deadline = timer.instant() + limit;
-        let late = || Failure::timeout("the reply was not whole", limit);
+        // The clock that leaps could not end what takes too long, either.
+        let (timer, deadline) = match &watched {
+            Some(watched) => (&watched.3, watched.3.instant() + limit),
+            None => (clock, started + limit),
+        };
+        let headers = self.client.headers(headers, self.is_own(&url));
+        let exchange = Exchange { endpoint: self.clone(), method, headers, body, keeps_body, strayed: false, token };
+        let sent = self.client.surf.send(exchange.request_to(url.clone()));
+        let sent = timer.timeout_at(deadline, sent).await;
+        let sent = sent.unwrap_or_else(|| Err(Failure::timeout("the reply was not whole", limit).into_surf()));
+        let mut response = sent.map_err(|error| Failure::from_surf(error).of(method, &url))?;
 
-        let sent = timer.timeout(limit, self.head(request, token)).await;
-        let mut response = sent.unwrap_or_else(|| Err(late())).map_err(|failure| failure.of(method, &url))?;
-        let fetched_at = clock.timestamp();
-        let head_after = clock.instant() - started;
+        let (fetched_at, head_at) = (clock.timestamp(), clock.instant());
         let body = response.take_body();
         let mut response: surf::http::Response = response.into();
-        let head: Head = response.ext_mut().remove().expect("every response comes from the transport, which sets it");
-        let FinalUrl(last_url) = response.ext_mut().remove().expect("the redirects' middleware sets it");
-
-        let body = BodyReader { limits: &self.route.limits, clock: timer, meter }.read(body, &head, deadline).await;
-        let response = Response {
-            url: last_url,
-            status: head.status,
-            headers: head.headers,
-            fetched_at,
-            head_after,
-            elapsed: clock.instant() - started,
-            body: body.map_err(|failure| failure.of(method, &url)),
-            ticket: None,
-        };
-        if let Some((witness, body, _busy)) = watched {
-            witness.saw(method, &url, &body, &response);
+        let Head { status, headers } =
+            response.ext_mut().remove().expect("every response comes from the transport, which sets it");
+        let last_url = response.ext_mut().remove().map(|FinalUrl(last)| last);
+        drop(response);
+        let body = BodyReader { limits: &self.route.limits, clock: timer, meter }.read(body, &headers, deadline).await;
+        let body = body.map_err(|failure| failure.of(method, &url));
+        let elapsed = clock.instant() - started;
+        let head_after = head_at - started;
+        let asked = url;
+        let url = last_url.unwrap_or_else(|| asked.clone());
+        let response = Response { url, status, headers, fetched_at, head_after, elapsed, body, ticket: None };
+        if let Some(watched) = watched {
+            let (witness, body, ..) = &*watched;
+            witness.saw(method, &asked, body, &response);
         }
         Ok(response)
-    }
-
-    /// Sends a request through surf, up to the end of the reply's head.
-    async fn head(&self, request: Request, token: Option<Arc<Token>>) -> Result<surf::Response, Failure> {
-        let Request { method, url, mut headers, body, keeps_body } = request;
-        if self.is_own(&url) {
-            for (name, value) in &self.client.settings.headers {
-                headers.entry(name).or_insert_with(|| value.clone());
-            }
-        }
-        headers.entry(ACCEPT).or_insert(HeaderValue::from_static("*/*"));
-        headers.entry(USER_AGENT).or_insert_with(|| self.client.user_agent.clone());
-        let route = self.route.clone();
-        let robots = self.robots.then(|| self.clone());
-        let headers = Arc::new(headers);
-        let exchange = Exchange { route, method, headers, body, keeps_body, robots, strayed: false, token };
-        self.client.surf.send(exchange.request_to(url)).await.map_err(Failure::from_surf)
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,
     /// if it has none, to the host that the component's author wrote.
     fn is_own(&self, url: &Url) -> bool {
         match &self.client.settings.base {
-            Some(base) => base.origin() == url.origin(),
-            None => Pair::of(url).is_some_and(|pair| self.route.written.contains(&pair)),
+            Some(base) => has_same_origin(base, url),
+            None => self.route.is_written(url),
         }
     }
 }
@@ -228,10 +201,11 @@ fn blames_host(fault: &Fault) -> bool {
     matches!(fault.verdict, Verdict::Retry { .. })
 }
 
-/// Whether a URL leads to this host and port.
-fn is_at(url: &Url, pair: &Pair) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
-    host.trim_end_matches('.') == pair.host && url.port_or_known_default() == Some(pair.port)
+/// Whether two URLs of HTTP have the same origin (RFC 6454).
+pub(super) fn has_same_origin(one: &Url, other: &Url) -> bool {
+    one.scheme() == other.scheme()
+        && one.host_str() == other.host_str()
+        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 /// Whether a status shows that the server has taken the credentials, and not answered before it looked at them.

@@ -11,7 +11,6 @@ use std::time::{Duration, Instant};
 use futures_lite::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsStream;
 use hyper::rt::ReadBufCursor;
-use hyper_util::client::legacy::connect::{Connected, Connection};
 
 use crate::runtime::{self, Clock, TcpStream, UnixStream};
 
@@ -96,18 +95,15 @@ impl hyper::rt::Write for Stream {
     }
 }
 
-impl Connection for Stream {
-    fn connected(&self) -> Connected {
-        match self {
-            Stream::Encrypted(stream) if alpn(stream) == Some(b"h2") => Connected::new().negotiated_h2(),
-            Stream::ToProxy(_) => Connected::new().proxy(true),
-            _ => Connected::new(),
-        }
+impl Stream {
+    /// Whether both sides have agreed on HTTP/2 (RFC 7301).
+    pub(super) fn speaks_http2(&self) -> bool {
+        matches!(self, Stream::Encrypted(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
-}
 
-fn alpn(stream: &TlsStream<TcpStream>) -> Option<&[u8]> {
-    stream.get_ref().1.alpn_protocol()
+    pub(super) fn is_to_proxy(&self) -> bool {
+        matches!(self, Stream::ToProxy(_))
+    }
 }
 
 /// Runs hyper's connection tasks.

@@ -1,8 +1,8 @@
 //! The one HTTP client: surf on top, our transport below.
 //!
 //! A request passes from [`Endpoint::send`] through surf's middleware (redirects, signing, decompression) to the
-//! transport, which sends it over hyper's pooled connections. Connections come from the connector, which is where the
-//! address that is really connected to is checked.
+//! transport, which sends it over a connection of a pool. Connections come from the connector, which is where the address
+//! that is really connected to is checked.
 
 mod admission;
 mod auth;
@@ -23,6 +23,7 @@ mod listeners;
 mod local;
 mod meter;
 mod next_link;
+mod pool;
 mod proxy;
 mod redirect;
 mod request;

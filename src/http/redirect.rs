@@ -18,7 +18,7 @@ use super::failure::{Failure, shown};
 use super::transport::{Exchange, Head};
 use crate::model::FaultKind;
 
-/// Where a reply came from in the end: an extension of surf's response.
+/// Where a reply came from after redirects: an extension of surf's response.
 pub(super) struct FinalUrl(pub Url);
 
 /// Follows redirects, at most as many as the route allows. A redirect without `Location` is a reply like any other.
@@ -45,20 +45,21 @@ const SMALL_BODY: usize = 16 << 10;
 #[async_trait]
 impl Middleware for FollowRedirects {
     async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
-        let mut exchange =
-            request.ext::<Exchange>().cloned().expect("every request comes from an endpoint, which sets it");
-        let limit = exchange.route.limits.redirects;
+        let mut exchange = Exchange::of(&request).clone();
+        let limit = exchange.endpoint.route.limits.redirects;
         let mut followed = 0;
         loop {
             let url = request.url().clone();
             let answered = next.run(request, client.clone()).await;
             let mut response = if followed == 0 { answered? } else { answered.map_err(|error| at_hop(error, &url))? };
-            let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
+            let head = Head::of(&response);
             // A redirect that is not wanted is the reply, and so for the error policy.
             let is_unwanted = limit == 0 || (exchange.keeps_body && drops_body(head.status, exchange.method));
             let target = if is_unwanted { None } else { redirect_target(&url, head).map_err(Failure::into_surf)? };
             let Some(target) = target else {
-                response.insert_ext(FinalUrl(url));
+                if followed > 0 {
+                    response.insert_ext(FinalUrl(url));
+                }
                 return Ok(response);
             };
             if followed == limit {
@@ -66,8 +67,9 @@ impl Middleware for FollowRedirects {
                 return Err(Failure::reject(FaultKind::Redirect, cause).into_surf());
             }
             followed += 1;
-            if let Some(endpoint) = &exchange.robots {
-                endpoint.ask_robots(&target).map_err(|failure| at_hop(failure.into_surf(), &target))?;
+            if exchange.endpoint.robots {
+                let asked = exchange.endpoint.ask_robots(&target);
+                asked.map_err(|failure| at_hop(failure.into_surf(), &target))?;
             }
             exchange = redirected(exchange, head.status, &url, &target);
             request = exchange.clone().request_to(target);
@@ -78,8 +80,7 @@ impl Middleware for FollowRedirects {
 
 /// Reads a body that nobody wants, if it is small, so that its connection can be used again.
 pub(super) async fn drain(response: &mut Response) {
-    let head = response.ext::<Head>().expect("every response comes from the transport, which sets it");
-    if content_length(&head.headers).is_some_and(|length| length <= SMALL_BODY) {
+    if content_length(&Head::of(response).headers).is_some_and(|length| length <= SMALL_BODY) {
         let mut body = Vec::new();
         // A body that breaks off only costs its connection.
         let _ = response.take_body().take(SMALL_BODY as u64).read_to_end(&mut body).await;

@@ -90,5 +90,5 @@ impl Response {
 
 /// The host of a URL, for labels and for fairness between hosts.
 pub fn host_of(url: &Url) -> Text {
-    Pair::of(url).map(|pair| pair.host).unwrap_or_default().into()
+    Pair::of(url).map(|pair| pair.host).unwrap_or_default()
 }

@@ -2,9 +2,9 @@
 
 use url::Url;
 
-use super::proxy::Proxies;
+use super::pool::Pool;
+
 use super::settings::Limits;
-use super::transport::Pool;
 use super::trust::{Allow, Pair};
 
 #[derive(Clone)]
@@ -13,7 +13,6 @@ pub(super) struct Route {
     /// The hosts that the config names: those of the component's URL and of its client's base.
     pub written: Vec<Pair>,
     pub allow: Allow,
-    pub proxies: Proxies,
     /// Connections to hosts that the config names. Kept apart from the others: one that leads to a private address
     /// must not serve a request whose host is data.
     pub trusted: Pool,
@@ -24,8 +23,14 @@ pub(super) struct Route {
 impl Route {
     /// The connections that a request to `url` may use.
     pub(super) fn pool(&self, url: &Url) -> &Pool {
-        let named = Pair::of(url).is_some_and(|pair| self.written.contains(&pair) || self.allow.names(&pair));
-        if named { &self.trusted } else { &self.checked }
+        let is_named = self.is_written(url)
+            || (self.allow.has_names() && Pair::of(url).is_some_and(|pair| self.allow.names(&pair)));
+        if is_named { &self.trusted } else { &self.checked }
+    }
+
+    /// Whether the config names the host that a URL leads to.
+    pub(super) fn is_written(&self, url: &Url) -> bool {
+        self.written.iter().any(|pair| pair.is_of(url))
     }
 }
 
@@ -62,7 +67,7 @@ mod tests {
             ("/path", true, None),
         ];
         for (prefix, is_constant, expected) in cases {
-            let expected = expected.map(|(host, port)| Pair { host: host.to_owned(), port });
+            let expected = expected.map(|(host, port)| Pair { host: host.into(), port });
             assert_eq!(written_pair(prefix, is_constant), expected, "{prefix}");
         }
     }

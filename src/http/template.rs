@@ -63,6 +63,22 @@ impl RequestTemplate {
         headers.chain(query).chain([&self.url]).all(|template| template.constant().is_some())
     }
 
+    /// Whether a request is told by its URL: it has no query of its own, headers or body.
+    pub fn is_url_alone(&self, payload: &Payload) -> bool {
+        self.headers.is_empty() && self.query.is_empty() && matches!(payload, Payload::None)
+    }
+
+    /// The URL for an item, without `query`. It may be relative to the base of the endpoint's client.
+    pub fn render_url(&self, endpoint: &Endpoint, input: &Value, scope: &Scope<'_>) -> Result<Url, Unrendered> {
+        let rendered = self.url.render(input, scope);
+        let rendered = rendered.map_err(|error| Unrendered::Filter { setting: "url", error })?;
+        if !self.url.begins_with_data() && self.url.constant().is_none() && climbs(&rendered) {
+            let cause = "data put a `..` into the path of the URL, which would lead to another place";
+            return Err(Unrendered::Unsendable(cause.to_owned()));
+        }
+        endpoint.url(&rendered).map_err(Unrendered::Unsendable)
+    }
+
     /// The request for an item. Its URL may be relative to the base of the endpoint's client.
     pub fn render(
         &self,
@@ -74,12 +90,7 @@ impl RequestTemplate {
         let render = |setting, template: &Template| {
             template.render(input, scope).map_err(|error| Unrendered::Filter { setting, error })
         };
-        let rendered = render("url", &self.url)?;
-        if !self.url.begins_with_data() && self.url.constant().is_none() && climbs(&rendered) {
-            let cause = "data put a `..` into the path of the URL, which would lead to another place";
-            return Err(Unrendered::Unsendable(cause.to_owned()));
-        }
-        let mut url = endpoint.url(&rendered).map_err(Unrendered::Unsendable)?;
+        let mut url = self.render_url(endpoint, input, scope)?;
         for (name, template) in &self.query {
             url.query_pairs_mut().append_pair(name, &render("query", template)?);
         }

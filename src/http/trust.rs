@@ -9,20 +9,33 @@ use std::str::FromStr;
 
 use url::{Host, Url};
 
+use crate::model::Text;
+
 /// A host and port as a config or a reply writes them; the host is in lower case, an IPv6 address without brackets.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Pair {
-    pub host: String,
+    pub host: Text,
     pub port: u16,
 }
 
 impl Pair {
     pub(super) fn of(url: &Url) -> Option<Self> {
-        // Addresses stand in a URL as they are written here, but for the brackets.
-        let host = url.host_str()?.trim_start_matches('[').trim_end_matches(']');
-        let host = host.trim_end_matches('.').to_ascii_lowercase();
-        Some(Self { host, port: url.port_or_known_default()? })
+        let (host, port) = place_of(url)?;
+        Some(Self { host: host.into(), port })
     }
+
+    /// Whether a URL leads there.
+    pub(super) fn is_of(&self, url: &Url) -> bool {
+        place_of(url) == Some((&*self.host, self.port))
+    }
+}
+
+/// The host and port that a URL leads to. Its parser has put the host into lower case.
+fn place_of(url: &Url) -> Option<(&str, u16)> {
+    let host = url.host_str()?;
+    // Addresses stand in a URL as they are written here, but for the brackets.
+    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    Some((host.trim_end_matches('.'), url.port_or_known_default()?))
 }
 
 /// What may be reached beside public addresses and the hosts that the config names: the entries of `allow`.
@@ -95,8 +108,13 @@ impl Allow {
     }
 
     pub(super) fn names(&self, pair: &Pair) -> bool {
-        let matches = |name: &AllowedName| name.host == pair.host && name.port.is_none_or(|port| port == pair.port);
+        let matches = |name: &AllowedName| name.host == *pair.host && name.port.is_none_or(|port| port == pair.port);
         self.names.iter().any(matches)
+    }
+
+    /// Whether it names any host.
+    pub(super) fn has_names(&self) -> bool {
+        !self.names.is_empty()
     }
 
     /// Whether an entry speaks of this host, by its name or as the address that it is.
@@ -247,7 +265,7 @@ mod tests {
     fn allow_takes_names_addresses_and_networks() {
         let entries = ["db.internal", "Cache.Internal:6380", "10.0.0.0/8", "192.168.1.5:80", "fd00::/8", "0.0.0.0/0"];
         let allow = Allow::parse(&entries[..5]).unwrap();
-        let pair = |host: &str, port| Pair { host: host.to_owned(), port };
+        let pair = |host: &str, port| Pair { host: host.into(), port };
         assert!(allow.names(&pair("db.internal", 1)) && allow.names(&pair("cache.internal", 6380)));
         assert!(!allow.names(&pair("cache.internal", 80)) && !allow.names(&pair("internal", 80)));
         let reaches = |socket: &str| {

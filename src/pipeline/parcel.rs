@@ -6,7 +6,7 @@ use super::ack::Ack;
 use super::backoff::Tries;
 use super::budget::Charge;
 use super::runs::Run;
-use crate::component::Continuation;
+use crate::component::{Continuation, Url};
 use crate::model::Item;
 
 /// An item on its way: what must not be lost (the ack), and what it holds (the charge).
@@ -20,6 +20,8 @@ pub(super) struct Parcel {
     pub(super) tries: Tries,
     /// The page that it goes on with at this component.
     pub(super) page: Option<Continuation>,
+    /// Where its next call leads, if that was found out already.
+    pub(super) url: Option<Url>,
     /// Its hold on the partition that it belongs to at this component.
     pub(super) run: Option<Arc<Run>>,
 }
@@ -28,7 +30,7 @@ impl Parcel {
     /// A parcel that holds what its charge says.
     pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
         let size = charge.bytes();
-        Self { item, ack, charge, size, tries: Tries::default(), page: None, run: None }
+        Self { item, ack, charge, size, tries: Tries::default(), page: None, url: None, run: None }
     }
 
     /// Puts what a component made of the item in its place.
@@ -43,6 +45,6 @@ impl Parcel {
     /// Another parcel with the same item, for one more sink. Its memory is counted once, for as long as any has it.
     pub(super) fn share(&mut self) -> Self {
         let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.share());
-        Self { item, ack, charge, size: self.size, tries: Tries::default(), page: None, run: None }
+        Self { item, ack, charge, size: self.size, tries: Tries::default(), page: None, url: None, run: None }
     }
 }

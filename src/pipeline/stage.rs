@@ -16,7 +16,7 @@ use super::recent::Consequence;
 use super::retries::RetryBudgets;
 use super::running::{Running, RunningStep};
 use super::runs::Runs;
-use crate::component::{Fetch, Fetched, Meter, Retry};
+use crate::component::{Aim, Call, Fetch, Fetched, Meter, Retry};
 use crate::model::{Fault, FaultKind, Outcome, Text, Verdict};
 use crate::runtime;
 
@@ -135,14 +135,14 @@ impl Stage {
             if pipeline.life.is_stopping() {
                 runs.abandon();
             }
-            for parcel in runs.take_begun() {
-                hosts.add(&self.host_of(&parcel), parcel, now);
+            for mut parcel in runs.take_begun() {
+                hosts.add(&self.aim(&mut parcel), parcel, now);
             }
         }
         while hosts.held() < self.workers * LOOK_AHEAD
-            && let Ok(parcel) = self.output.try_recv()
+            && let Ok(mut parcel) = self.output.try_recv()
         {
-            hosts.add(&self.host_of(&parcel), parcel, now);
+            hosts.add(&self.aim(&mut parcel), parcel, now);
         }
         let mut job = hosts.take(now);
         for (parcel, fault) in hosts.take_expired() {
@@ -150,9 +150,9 @@ impl Stage {
         }
         // Everything at hand waits for its host: look further for items of others.
         while job.is_none()
-            && let Ok(parcel) = self.output.try_recv()
+            && let Ok(mut parcel) = self.output.try_recv()
         {
-            hosts.add(&self.host_of(&parcel), parcel, now);
+            hosts.add(&self.aim(&mut parcel), parcel, now);
             job = hosts.take(now);
         }
         if job.is_some() {
@@ -184,8 +184,9 @@ impl Stage {
         };
         let arrival = async {
             match self.output.recv().await {
-                Ok(parcel) => {
-                    self.hosts().add(&self.host_of(&parcel), parcel, pipeline.clock.instant());
+                Ok(mut parcel) => {
+                    let host = self.aim(&mut parcel);
+                    self.hosts().add(&host, parcel, pipeline.clock.instant());
                 }
                 Err(_) => std::future::pending().await,
             }
@@ -193,8 +194,11 @@ impl Stage {
         runtime::race(runtime::race(arrival, changed), time).await;
     }
 
-    fn host_of(&self, parcel: &Parcel) -> Text {
-        self.fetch.host(&parcel.item, parcel.page.as_ref()).unwrap_or_else(|| Text::from(""))
+    /// The host that the parcel's next call leads to.
+    fn aim(&self, parcel: &mut Parcel) -> Text {
+        let Aim { host, url } = self.fetch.aim(&parcel.item, parcel.page.as_ref());
+        parcel.url = url;
+        host
     }
 
     fn hosts(&self) -> MutexGuard<'_, Hosts> {
@@ -281,8 +285,8 @@ impl Stage {
             Called::Done(fetched, parcel) => {
                 self.hosts().succeeded(&host);
                 self.changed.notify(1);
-                if let Some(parcel) = self.hand_on(pipeline, fetched, parcel).await {
-                    let host = self.host_of(&parcel);
+                if let Some(mut parcel) = self.hand_on(pipeline, fetched, parcel).await {
+                    let host = self.aim(&mut parcel);
                     self.hosts().add(&host, parcel, pipeline.clock.instant());
                     self.changed.notify(1);
                 }
@@ -351,7 +355,9 @@ impl Stage {
         let reply = ReplyCharge::beside(&parcel.charge);
         let meter = Meter::new(reply.clone());
         let started = pipeline.clock.instant();
-        let fetched = runtime::catch_panic(self.fetch.fetch(&parcel.item, parcel.page.as_ref(), &meter)).await;
+        let url = parcel.url.take();
+        let call = Call { item: &parcel.item, page: parcel.page.as_ref(), url, meter: &meter };
+        let fetched = runtime::catch_panic(self.fetch.fetch(call)).await;
         parcel.charge.absorb(reply.take());
         let was_called = !matches!(&fetched, Ok(Err(Fault { verdict: Verdict::NotBefore(_), .. })));
         if let Some(calls) = pipeline.steps[self.step].counters.calls.as_ref().filter(|_| was_called) {

@@ -19,15 +19,15 @@ use self::listing::{Listing, ListingStep};
 use self::policy::{Answer, Decision, Policy};
 use self::unchanged::{Compared, Skipping, Unchanged};
 use crate::component::{
-    Continuation, Fetch, Fetched, FilterFault, Mark, Onward, Opened, Outputs, Reason, Repeats, Step, StepContext,
-    StepSettings, TransformScope, with_fuel,
+    Aim, Call, Continuation, Fetch, Fetched, FilterFault, Mark, Onward, Opened, Outputs, Reason, Repeats, Step,
+    StepContext, StepSettings, TransformScope, with_fuel, with_fuel_over,
 };
 use crate::expr::{Fuel, Scope};
 use crate::http::{
     Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, Url, attempt,
     fresh_until, host_of, is_json, is_success, retry_after, shown, value_of,
 };
-use crate::model::{Fault, FaultKind, Item, Labels, Reply, Text, Value, Verdict};
+use crate::model::{Fault, FaultKind, Item, Labels, Reply, Value, Verdict};
 use crate::runtime::{self, Clock};
 use crate::settings::Section;
 
@@ -143,20 +143,22 @@ enum Asked {
 
 #[async_trait]
 impl Fetch for RequestStep {
-    fn host(&self, item: &Item, _page: Option<&Continuation>) -> Option<Text> {
+    fn aim(&self, item: &Item, _page: Option<&Continuation>) -> Aim {
         if let Some(host) = self.endpoint.host() {
-            return Some(host.clone());
+            return Aim { host: host.clone(), url: None };
         }
         let scope = self.scope(Fuel::Inline);
-        let url = self.settings.template.url.render(&item.value, &scope.of(item)).ok()?;
-        Some(host_of(&self.endpoint.url(&url).ok()?))
+        // What fails here fails again when the call is made, and is told of then.
+        let url = self.settings.template.render_url(&self.endpoint, &item.value, &scope.of(item)).ok();
+        Aim { host: url.as_ref().map(host_of).unwrap_or_default(), url }
     }
 
-    async fn fetch(&self, item: &Item, _page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault> {
+    async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Fault> {
+        let Call { item, url, meter, .. } = call;
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
-        let request = self.request(item).await?;
+        let request = self.request(item, url).await?;
         let (answer, mark) = match self.ask(item, request, meter).await? {
             Asked::Unchanged(outputs) => return Ok(outputs.into()),
             Asked::Answer(answer, mark) => (Arc::new(answer), mark),
@@ -184,12 +186,17 @@ impl RequestStep {
         TransformScope { now: self.clock.timestamp(), fuel }
     }
 
-    async fn request(&self, item: &Item) -> Result<Request, Fault> {
-        let (step, item) = (self.clone(), item.clone());
-        with_fuel(move |fuel| {
-            let settings = &step.settings;
-            let scope = step.scope(fuel);
-            let rendered = settings.template.render(&settings.payload, &step.endpoint, &item.value, &scope.of(&item));
+    /// The request that an item makes; `url` is its URL if that was rendered before.
+    async fn request(&self, item: &Item, url: Option<Url>) -> Result<Request, Fault> {
+        let Settings { template, payload, .. } = &*self.settings;
+        if let Some(url) = url
+            && template.is_url_alone(payload)
+        {
+            return Ok(Request::new(template.method, url));
+        }
+        with_fuel_over(self, item, |step, item, fuel| {
+            let Settings { template, payload, .. } = &*step.settings;
+            let rendered = template.render(payload, &step.endpoint, &item.value, &step.scope(fuel).of(item));
             rendered.map_err(|unrendered| FilterFault::of_request(unrendered, fuel))
         })
         .await

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use gatherd::component::{
-    Fetch, Fetched, Onward, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find,
+    Call, Fetch, Fetched, Onward, Outputs, Sink, SinkContext, SinkSettings, Step, StepContext, StepSettings, find,
 };
 use gatherd::expr::Vars;
 use gatherd::http::{Allow, ClientSettings, Clients, Grow, Meter};
@@ -110,7 +110,9 @@ pub(crate) fn unmetered() -> Meter {
 
 /// What a step makes of one item with this value.
 pub(crate) fn run(step: &Arc<dyn Fetch>, value: &str) -> Result<Item, Fault> {
-    match block_on(step.fetch(&item(value), None, &unmetered()))? {
+    let (item, meter) = (item(value), unmetered());
+    let url = step.aim(&item, None).url;
+    match block_on(step.fetch(Call { item: &item, page: None, url, meter: &meter }))? {
         Fetched::Whole(Outputs::One(item)) => Ok(item),
         _ => panic!("a step that fetches hands one item on"),
     }

@@ -41,6 +41,6 @@ impl Condition {
         };
         let client = client.map(str::to_owned);
         let wait = until.saturating_duration_since(now);
-        Some(Self { client, host: pair.host.clone(), port: pair.port, state, wait })
+        Some(Self { client, host: pair.host.to_string(), port: pair.port, state, wait })
     }
 }

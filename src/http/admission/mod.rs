@@ -177,7 +177,7 @@ mod tests {
         Courtesy { per_host: 100, rate: None, per_host_rate: None, burst: None, adapt: None, rate_headers: true };
 
     fn pair(host: &str) -> Pair {
-        Pair { host: host.to_owned(), port: 80 }
+        Pair { host: host.into(), port: 80 }
     }
 
     fn refused_until(answer: Result<Permit, Fault>) -> Instant {

@@ -16,7 +16,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use url::{Origin, Url};
+use url::Url;
 
 use super::AuthSettings;
 use super::desk::Desk;
@@ -25,6 +25,7 @@ use super::scheme::{Denial, Scheme, Token};
 use crate::expr::{Filter, Fuel, Scope};
 use crate::http::client::Client;
 use crate::http::content::{ReadAs, value_of};
+use crate::http::endpoint::has_same_origin;
 use crate::http::failure::Failure;
 use crate::http::request::{Request, Response};
 use crate::model::{Fault, FaultKind, Labels, Text, Value, Verdict};
@@ -61,7 +62,7 @@ pub(in crate::http) struct Credentials {
     scheme: Arc<dyn Scheme>,
     refresh_when: Option<Filter>,
     /// The one that they belong to, and are sent to alone.
-    origin: Origin,
+    base: Url,
     clock: Clock,
     state: Mutex<State>,
 }
@@ -129,12 +130,12 @@ impl Credentials {
         if scheme.issuer().is_none() {
             state.held = Some(Held { token: Arc::default(), renew_at: None, ends_at: None, is_refused: false });
         }
-        Self { client, scheme, refresh_when, origin: base.origin(), clock, state: Mutex::new(state) }
+        Self { client, scheme, refresh_when, base: base.clone(), clock, state: Mutex::new(state) }
     }
 
     /// Whether requests to this URL are signed.
     pub(in crate::http) fn belong_to(&self, url: &Url) -> bool {
-        url.origin() == self.origin
+        has_same_origin(url, &self.base)
     }
 
     pub(super) fn sign(&self, request: &mut surf::Request, token: &Token) -> Result<(), Failure> {

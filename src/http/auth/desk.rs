@@ -33,7 +33,10 @@ impl Desk<'_> {
     /// Sends a request that is not signed. A redirect is the reply.
     pub(super) async fn ask(&self, request: Request) -> Result<Response, Denial> {
         let endpoint = Endpoint::for_signing_in(self.client.clone(), &request.url);
-        endpoint.exchange(request, None, &Meter::uncounted()).await.map_err(|fault| denial(&fault))
+        endpoint
+            .exchange(request, None, self.clock().instant(), &Meter::uncounted())
+            .await
+            .map_err(|fault| denial(&fault))
     }
 
     /// Sends a form, and answers the JSON of the reply.

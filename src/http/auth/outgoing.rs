@@ -1,7 +1,9 @@
 //! A request that is being signed.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
-use http::HeaderValue;
+use http::{HeaderName, HeaderValue};
 use jiff::Timestamp;
 use url::Url;
 
@@ -12,14 +14,12 @@ use crate::model::FaultKind;
 /// A request that is being signed, right before it is sent.
 pub(in crate::http) struct Outgoing<'a> {
     request: &'a mut surf::Request,
-    body: Bytes,
     now: Timestamp,
 }
 
 impl<'a> Outgoing<'a> {
     pub(super) fn new(request: &'a mut surf::Request, now: Timestamp) -> Self {
-        let body = request.ext::<Exchange>().map(|exchange| exchange.body.clone()).unwrap_or_default();
-        Self { request, body, now }
+        Self { request, now }
     }
 
     pub(super) fn method(&self) -> String {
@@ -31,7 +31,7 @@ impl<'a> Outgoing<'a> {
     }
 
     pub(super) fn body(&self) -> &Bytes {
-        &self.body
+        &Exchange::of(self.request).body
     }
 
     pub(super) fn now(&self) -> Timestamp {
@@ -46,15 +46,15 @@ impl<'a> Outgoing<'a> {
     }
 
     pub(super) fn header(&self, name: &str) -> Option<&str> {
-        Some(self.request.header(name)?.last().as_str())
+        Exchange::of(self.request).headers.get_all(name).iter().next_back()?.to_str().ok()
     }
 
     pub(super) fn set_header(&mut self, name: &str, value: &str) -> Result<(), Failure> {
-        if HeaderValue::from_str(value).is_err() {
+        let (Ok(name), Ok(value)) = (HeaderName::from_bytes(name.as_bytes()), HeaderValue::from_str(value)) else {
             let cause = format!("what signs it holds a character that cannot stand in the header `{name}`");
             return Err(Failure::reject(FaultKind::Auth, cause));
-        }
-        self.request.insert_header(name, value);
+        };
+        Arc::make_mut(&mut Exchange::of_mut(self.request).headers).insert(name, value);
         Ok(())
     }
 

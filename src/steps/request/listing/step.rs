@@ -15,10 +15,10 @@ use super::pages::{self, After, Reply};
 use super::progress::{Next, Progress, Refusal};
 use super::run::Runs;
 use crate::component::{
-    Child, Continuation, Fetch, Fetched, FilterFault, Mark, Meter, Outputs, Page, Reason, StepContext, with_fuel,
+    Aim, Call, Child, Continuation, Fetch, Fetched, FilterFault, Mark, Outputs, Page, Reason, StepContext, with_fuel,
 };
 use crate::expr::Scope;
-use crate::http::{Request, Url, shown};
+use crate::http::{Request, Url, host_of, shown};
 use crate::model::{Fault, FaultKind, Item, Labels, Text, Value, Verdict, digest};
 use crate::runtime;
 use crate::store::{Change, Digest};
@@ -86,11 +86,12 @@ impl ListingStep {
 
 #[async_trait]
 impl Fetch for ListingStep {
-    fn host(&self, item: &Item, page: Option<&Continuation>) -> Option<Text> {
+    fn aim(&self, item: &Item, page: Option<&Continuation>) -> Aim {
         if let Some(Progress { next: Next::Url(url), .. }) = page.and_then(Continuation::get) {
-            return Some(crate::http::host_of(&Url::parse(url).ok()?));
+            // What is rendered for the item is the URL of its first page.
+            return Aim { host: Url::parse(url).map(|url| host_of(&url)).unwrap_or_default(), url: None };
         }
-        self.step.host(item, None)
+        self.step.aim(item, None)
     }
 
     fn has_partitions(&self) -> bool {
@@ -109,8 +110,9 @@ impl Fetch for ListingStep {
         .await
     }
 
-    async fn fetch(&self, item: &Item, page: Option<&Continuation>, meter: &Meter) -> Result<Fetched, Fault> {
-        let written = self.step.request(item).await?;
+    async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Fault> {
+        let Call { item, page, url, meter } = call;
+        let written = self.step.request(item, url).await?;
         let partition = self.partition(item).await?;
         let (mut progress, mut is_resumed) = self.begin(&written, &partition, page)?;
         loop {

@@ -1,0 +1,389 @@
+//! Connections, and those that wait for their next request.
+//!
+//! Over HTTP/1.1 a request has its connection for itself, and drives it (`http1.rs`). Over HTTP/2 requests share one,
+//! which has a task of its own.
+
+mod body;
+mod http1;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION};
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Uri};
+use http_body_util::Full;
+use hyper::client::conn::http2;
+use url::{Position, Url};
+
+pub(super) use self::body::{ReplyBody, too_large};
+use self::http1::{Http1, Request};
+use super::connector::Connector;
+use super::failure::{Failure, root_cause};
+use super::io::{Executor, Timer};
+use crate::model::{FaultKind, Size};
+use crate::runtime::{self, Clock};
+
+/// How long a connection waits for its next request.
+const IDLE: Duration = Duration::from_secs(30);
+
+/// When nothing comes over an HTTP/2 connection for this long while requests are on their way, it is asked for a sign
+/// of life; and how long that may take. Else one dead connection would take all requests to its host with it.
+const PING_AFTER: Duration = Duration::from_secs(15);
+const PING_ANSWER: Duration = Duration::from_secs(10);
+
+/// How often a request is sent again that the server has not looked at.
+const MAX_REFUSALS: usize = 3;
+
+/// Connections of one kind, by the origin that they lead to. A clone shares them.
+#[derive(Clone)]
+pub(super) struct Pool(Arc<Shared>);
+
+struct Shared {
+    connector: Connector,
+    origins: Mutex<HashMap<Box<str>, Arc<Origin>>>,
+    /// Whether a task looks after connections that wait for too long.
+    is_swept: AtomicBool,
+}
+
+/// Where connections lead.
+struct Origin {
+    /// What the Host header says.
+    host: HeaderValue,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    /// The last one has waited for the shortest time.
+    idle: Vec<Idle>,
+    shared: Option<Http2>,
+}
+
+struct Idle {
+    connection: Box<Http1>,
+    since: Instant,
+}
+
+/// A connection that carries many requests at once.
+struct Http2 {
+    sender: http2::SendRequest<Full<Bytes>>,
+    used: Instant,
+}
+
+enum Connection {
+    Http1(Box<Http1>),
+    Http2(http2::SendRequest<Full<Bytes>>),
+}
+
+/// What is sent.
+pub(super) struct Outgoing<'a> {
+    pub method: Method,
+    pub url: &'a Url,
+    pub headers: &'a HeaderMap,
+    pub body: &'a Bytes,
+}
+
+impl Pool {
+    pub(super) fn new(connector: Connector) -> Self {
+        Self(Arc::new(Shared { connector, origins: Mutex::default(), is_swept: AtomicBool::new(false) }))
+    }
+
+    /// Sends a request, and waits for the head of the reply, whose body may be as long as `limit`.
+    ///
+    /// A connection that waited may have been ended by its server in the same moment. As long as nothing of the request
+    /// had gone out it is sent again, over another one.
+    pub(super) async fn send(
+        &self,
+        outgoing: &Outgoing<'_>,
+        limit: Size,
+    ) -> Result<http::Response<ReplyBody>, Failure> {
+        let origin = self.origin(outgoing.url)?;
+        let mut refusals = 0;
+        loop {
+            let waiting = origin.take(self.clock().instant());
+            let has_waited = waiting.is_some();
+            let connection = match waiting {
+                Some(connection) => connection,
+                None => self.connect(&origin, outgoing.url).await?,
+            };
+            let error = match connection {
+                Connection::Http1(mut connection) => {
+                    let request = self.request(outgoing, &origin, Some(&connection))?;
+                    match connection.send(request).await {
+                        Ok(reply) => {
+                            let reply = reply.map(|incoming| (incoming, Some(connection)));
+                            return Ok(self.reply(reply, &origin, limit));
+                        }
+                        Err(error) => error,
+                    }
+                }
+                Connection::Http2(mut sender) => {
+                    let request = self.request(outgoing, &origin, None)?;
+                    match sender.try_send_request(request).await {
+                        Ok(reply) => return Ok(self.reply(reply.map(|incoming| (incoming, None)), &origin, limit)),
+                        Err(error) => error,
+                    }
+                }
+            };
+            if is_unseen(error.error()) && refusals < MAX_REFUSALS {
+                refusals += 1;
+            } else if !has_waited || error.message().is_none() {
+                return Err(no_reply(&error.into_error()));
+            }
+        }
+    }
+
+    fn reply(
+        &self,
+        reply: http::Response<(hyper::body::Incoming, Option<Box<Http1>>)>,
+        origin: &Arc<Origin>,
+        limit: Size,
+    ) -> http::Response<ReplyBody> {
+        reply.map(|(incoming, connection)| {
+            let lent = connection.map(|connection| Lent { connection, origin: origin.clone(), pool: self.clone() });
+            ReplyBody::new(incoming, lent, limit)
+        })
+    }
+
+    fn request(
+        &self,
+        outgoing: &Outgoing<'_>,
+        origin: &Origin,
+        connection: Option<&Http1>,
+    ) -> Result<Request, Failure> {
+        let Outgoing { method, url, headers, body } = outgoing;
+        let mut request = http::Request::new(Full::new((*body).clone()));
+        *request.method_mut() = method.clone();
+        *request.headers_mut() = (*headers).clone();
+        *request.uri_mut() = match connection {
+            Some(connection) if !connection.is_to_proxy => path_and_query(url)?,
+            _ => target(url)?,
+        };
+        if let Some(connection) = connection {
+            if connection.is_to_proxy
+                && let Some(authorization) = self.0.connector.proxies.authorization(request.uri())
+            {
+                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+            }
+            request.headers_mut().entry(HOST).or_insert_with(|| origin.host.clone());
+        }
+        // Where content is to be expected, its absence is said (RFC 9110, section 8.6).
+        if body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
+            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
+        Ok(request)
+    }
+
+    fn origin(&self, url: &Url) -> Result<Arc<Origin>, Failure> {
+        let name = &url[..Position::BeforePath];
+        let mut origins = self.0.lock();
+        if let Some(origin) = origins.get(name) {
+            return Ok(origin.clone());
+        }
+        let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
+            .map_err(|_| Failure::reject(FaultKind::Request, "the URL's host cannot stand in a header"))?;
+        let origin = Arc::new(Origin { host, waiting: Mutex::default() });
+        origins.insert(name.into(), origin.clone());
+        Ok(origin)
+    }
+
+    async fn connect(&self, origin: &Origin, url: &Url) -> Result<Connection, Failure> {
+        let stream = self.0.connector.connect_in_time(&target(url)?).await?;
+        if !stream.speaks_http2() {
+            return Ok(Connection::Http1(Http1::open(stream).await.map_err(|error| no_reply(&error))?));
+        }
+        let mut builder = http2::Builder::new(Executor);
+        builder.timer(Timer(self.clock().clone()));
+        builder.keep_alive_interval(PING_AFTER).keep_alive_timeout(PING_ANSWER);
+        let (sender, connection) = builder.handshake(stream).await.map_err(|error| no_reply(&error))?;
+        // Not joined: it ends when its peer does, or nobody has its sender any more.
+        drop(runtime::spawn(connection));
+        let sender = origin.share(sender, self.clock().instant());
+        self.keep_swept();
+        Ok(Connection::Http2(sender))
+    }
+
+    /// Starts the task that ends connections which wait for too long, if there is none.
+    fn keep_swept(&self) {
+        if !self.0.is_swept.load(Ordering::Acquire) && !self.0.is_swept.swap(true, Ordering::AcqRel) {
+            drop(runtime::spawn(sweep(Arc::downgrade(&self.0), self.clock().clone())));
+        }
+    }
+
+    fn clock(&self) -> &Clock {
+        &self.0.connector.clock
+    }
+}
+
+/// Ends connections that wait for too long, until none waits.
+async fn sweep(pool: Weak<Shared>, clock: Clock) {
+    let mut next = Some(clock.instant() + IDLE);
+    while let Some(time) = next {
+        clock.sleep_until(time).await;
+        let Some(shared) = pool.upgrade() else { return };
+        next = shared.end_idle(clock.instant());
+        if next.is_none() {
+            shared.is_swept.store(false, Ordering::Release);
+            // One may have come in between, which found that there was a task.
+            next = shared.end_idle(clock.instant()).filter(|_| !shared.is_swept.swap(true, Ordering::AcqRel));
+        }
+    }
+}
+
+impl Shared {
+    /// Ends what has waited for too long; answers when the next one will have.
+    fn end_idle(&self, now: Instant) -> Option<Instant> {
+        let mut ended = Vec::new();
+        let mut next = None;
+        self.lock().retain(|_, origin| {
+            let last = origin.end_idle(now, &mut ended);
+            next = next.into_iter().chain(last).min();
+            last.is_some() || Arc::strong_count(origin) > 1
+        });
+        next
+    }
+
+    /// Whole even if a holder panicked: each change is one operation on the map.
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Origin>>> {
+        self.origins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Origin {
+    /// A connection that can take a request now.
+    fn take(&self, now: Instant) -> Option<Connection> {
+        let mut waiting = self.lock();
+        while let Some(mut idle) = waiting.idle.pop() {
+            if idle.since + IDLE > now && idle.connection.is_ready() {
+                return Some(Connection::Http1(idle.connection));
+            }
+        }
+        let shared = waiting.shared.as_mut().filter(|shared| shared.sender.is_ready());
+        if let Some(shared) = shared {
+            shared.used = now;
+            return Some(Connection::Http2(shared.sender.clone()));
+        }
+        waiting.shared = None;
+        None
+    }
+
+    /// Shares a new connection, unless another one has come about meanwhile: then that one is used.
+    fn share(&self, sender: http2::SendRequest<Full<Bytes>>, now: Instant) -> http2::SendRequest<Full<Bytes>> {
+        let mut waiting = self.lock();
+        let there = waiting.shared.take().filter(|shared| shared.sender.is_ready());
+        let sender = there.map_or(sender, |shared| shared.sender);
+        waiting.shared = Some(Http2 { sender: sender.clone(), used: now });
+        sender
+    }
+
+    /// Takes out into `ended` what has waited for too long or was ended by the server; answers when the next one will
+    /// have.
+    fn end_idle(&self, now: Instant, ended: &mut Vec<Waiting>) -> Option<Instant> {
+        let mut waiting = self.lock();
+        let idle = std::mem::take(&mut waiting.idle).into_iter();
+        let (kept, over) = idle.partition(|idle| idle.since + IDLE > now);
+        waiting.idle = kept;
+        let is_shared = waiting.shared.as_ref().is_some_and(|shared| shared.used + IDLE > now);
+        let shared = if is_shared { None } else { waiting.shared.take() };
+        ended.push(Waiting { idle: over, shared });
+        let since = waiting.idle.iter().map(|idle| idle.since).chain(waiting.shared.iter().map(|shared| shared.used));
+        since.min().map(|since| since + IDLE)
+    }
+
+    /// Whole even if a holder panicked: each change is one operation.
+    fn lock(&self) -> MutexGuard<'_, Waiting> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// An HTTP/1.1 connection whose reply is being read. Dropped before the reply's end, it is closed.
+struct Lent {
+    connection: Box<Http1>,
+    origin: Arc<Origin>,
+    pool: Pool,
+}
+
+impl Lent {
+    /// The reply was read to its end.
+    fn give_back(mut self) {
+        if !self.connection.is_ready() {
+            return;
+        }
+        self.connection.rest();
+        let since = self.pool.clock().instant();
+        self.origin.lock().idle.push(Idle { connection: self.connection, since });
+        self.pool.keep_swept();
+    }
+}
+
+/// The part of a URL that goes to a server which it names by itself.
+fn path_and_query(url: &Url) -> Result<Uri, Failure> {
+    let text = Bytes::copy_from_slice(url[Position::BeforePath..Position::AfterQuery].as_bytes());
+    Ok(PathAndQuery::from_maybe_shared(text).map_err(|error| cannot_be_sent(&error))?.into())
+}
+
+/// The part of a URL that goes to a server, with scheme and host, but without credentials and fragment.
+fn target(url: &Url) -> Result<Uri, Failure> {
+    let mut target = url[..Position::BeforeUsername].to_owned();
+    target.push_str(&url[Position::BeforeHost..Position::AfterQuery]);
+    target.parse().map_err(|error| cannot_be_sent(&error))
+}
+
+fn cannot_be_sent(error: &http::uri::InvalidUri) -> Failure {
+    Failure::reject(FaultKind::Request, format!("the URL cannot be sent: {error}"))
+}
+
+/// Whether an HTTP/2 server says that it has not looked at the request, which happens whenever it ends a connection:
+/// it is then as if nothing had been sent (RFC 9113, section 8.7).
+fn is_unseen(error: &hyper::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if let Some(error) = error.downcast_ref::<h2::Error>() {
+            let has_ended = error.is_go_away() && error.reason() == Some(h2::Reason::NO_ERROR);
+            let is_refused = error.is_reset() && error.reason() == Some(h2::Reason::REFUSED_STREAM);
+            return error.is_remote() && (has_ended || is_refused);
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn no_reply(error: &hyper::Error) -> Failure {
+    let cause = if error.is_incomplete_message() {
+        "the connection ended before a reply came".to_owned()
+    } else if error.is_parse_too_large() {
+        "the head of the reply is too large".to_owned()
+    } else if error.is_parse() {
+        format!("the reply is not HTTP: {}", root_cause(error))
+    } else {
+        format!("the connection broke: {}", root_cause(error))
+    };
+    Failure::retry(FaultKind::Disconnect, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_to_the_server_has_no_credentials_and_no_fragment() {
+        let url = Url::parse("https://user:pass@[::1]:8443/a?b=c#d").unwrap();
+        assert_eq!(target(&url).unwrap().to_string(), "https://[::1]:8443/a?b=c");
+        assert_eq!(path_and_query(&url).unwrap().to_string(), "/a?b=c");
+        assert_eq!(target(&Url::parse("http://a").unwrap()).unwrap().to_string(), "http://a/");
+    }
+
+    #[test]
+    fn every_url_can_be_sent() {
+        for character in (0..=0x10_ffff).step_by(7).chain(0..0x200).filter_map(char::from_u32) {
+            for text in [format!("http://a/x{character}y"), format!("http://a/?x{character}y")] {
+                let url = Url::parse(&text).unwrap();
+                assert!(target(&url).is_ok() && path_and_query(&url).is_ok(), "{text:?}");
+            }
+        }
+    }
+}
