@@ -10,7 +10,7 @@ use super::{ComponentDescription, Description, PipelineDescription, common, expe
 use crate::component::{Onward, SourceSettings, StepSettings, find};
 use crate::config::{Pipeline, Target, To};
 use crate::model::Text;
-use crate::pipeline::{DurablePlan, Expect, PipelinePlan, SourcePlan, StepPlan};
+use crate::pipeline::{AsidePlan, DurablePlan, Expect, PipelinePlan, SourcePlan, StepPlan};
 use crate::queues::QueueSettings;
 use crate::settings::{Data, Entry, Node, Place, Reading, Rule, Table, Unread, way_out};
 
@@ -90,7 +90,7 @@ pub(super) fn read(
         .iter()
         .zip(&step_ids)
         .enumerate()
-        .map(|(place, (step, id))| step_plan(step, id.clone(), onward(place)))
+        .map(|(place, (step, id))| step_plan(&pipeline.name, step, id.clone(), onward(place)))
         .collect();
     description.pipelines.push(PipelineDescription {
         name: pipeline.name.clone(),
@@ -119,10 +119,23 @@ fn durable(pipeline: &str) -> DurablePlan {
     DurablePlan { output: crate::sources::buffer(queue.clone()), input: Arc::new(QueueSettings::default()), queue }
 }
 
-fn step_plan(step: &Component<dyn StepSettings, common::StepCommon>, id: Text, onward: Onward) -> Option<StepPlan> {
+/// The queue for what waits at the stage of a step.
+fn aside(pipeline: &str, step: &str) -> AsidePlan {
+    let queue: Text = format!("stage.{pipeline}.{step}").into();
+    AsidePlan { source: crate::sources::buffer(queue.clone()), queue }
+}
+
+fn step_plan(
+    pipeline: &str,
+    step: &Component<dyn StepSettings, common::StepCommon>,
+    id: Text,
+    onward: Onward,
+) -> Option<StepPlan> {
+    let settings = step.settings.clone()?;
     Some(StepPlan {
+        aside: settings.is_network().then(|| aside(pipeline, &id)),
         id,
-        settings: step.settings.clone()?,
+        settings,
         when: step.common.when.clone(),
         retry: step.common.retry,
         workers: step.common.workers,

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::{Opened, SourceContext};
 use crate::model::{Fault, Findings, ItemId, Labels, Outcome, Text, Value, Window};
-use crate::store::Lease;
+use crate::store::{Lease, Tried};
 
 /// Makes items when the engine asks for them.
 #[async_trait]
@@ -43,6 +43,8 @@ pub struct Produced {
     pub fault: Option<Fault>,
     /// Where what is found of the item and its descendants is noted, for a source that asks for it.
     pub findings: Option<Arc<Findings>>,
+    /// What was tried with it before it was stored on its way.
+    pub tried: Option<Tried>,
     /// Nothing else of its source comes before it has ended, so no sink shall wait for more to write with it.
     pub alone: bool,
 }
@@ -61,6 +63,7 @@ impl Produced {
             place,
             fault: None,
             findings: None,
+            tried: None,
             alone: false,
         }
     }

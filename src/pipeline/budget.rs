@@ -108,6 +108,11 @@ impl Budget {
 }
 
 impl PipelineBudget {
+    /// What all values of the process together may take.
+    pub(super) fn limit(&self) -> usize {
+        self.budget.limit()
+    }
+
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)
     }

@@ -108,11 +108,12 @@ impl Engine {
         let open = |(plan, budget)| Ok((plan, opening.pipeline(plan, &doors, budget)?));
         let pipelines = plans.iter().zip(budgets).map(open).collect::<Result<Vec<_>, Fault>>()?;
         if let Some(quiescence) = &shared.quiescence {
-            // Each has a source, and what is to be replayed.
-            quiescence.begin(2 * pipelines.len());
+            // Each has a source, what is to be replayed, and what its stages have set aside.
+            let stages: usize = pipelines.iter().map(|(_, pipeline)| pipeline.running.stages.len()).sum();
+            quiescence.begin(2 * pipelines.len() + stages);
         }
         warn_of_gone(plan, store)?;
-        store.will_read(pipelines.iter().filter_map(|(_, pipeline)| pipeline.settings.queue()).map(Text::from));
+        store.will_read(pipelines.iter().flat_map(|(_, pipeline)| pipeline.queues()));
         let (busy, all_ended) = async_channel::bounded(1);
         let (done, finished) = async_channel::bounded::<Infallible>(1);
         let parts = Parts::start(&shared, sinks, pipelines, &busy);

@@ -1,16 +1,22 @@
 //! Which item a stage works on next: fair to hosts, and never held up by one that is slow or dead.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use indexmap::IndexSet;
+
+use super::aside::{Late, may_leave};
 use super::parcel::Parcel;
 use super::retries::{RetryBudget, RetryBudgets};
 use crate::model::{Fault, FaultKind, Text};
 
 /// How many hosts without items are remembered, with what they have earned.
 const HOSTS_REMEMBERED: usize = 4096;
+
+/// What may go on so soon is not set aside.
+const SOON: Duration = Duration::from_secs(1);
 
 /// The items of a stage that no worker has yet, by host.
 ///
@@ -22,13 +28,18 @@ pub(super) struct Hosts {
     turns: VecDeque<Text>,
     /// Hosts that take nothing before a time.
     held_back: BinaryHeap<Reverse<(Instant, Text)>>,
-    /// Items that wait for their next try.
-    parked: BinaryHeap<Reverse<Parked>>,
+    /// Items that wait for their next try, by its time and the order in which they came.
+    parked: BTreeMap<(Instant, u64), Parked>,
     /// Items that no retry came for in time.
     expired: Vec<(Parcel, Fault)>,
+    /// Hosts that took no calls when they got items that wait.
+    held_up: IndexSet<Text>,
+    /// Items that were set aside before, and leave again since their hosts are still down.
+    late: Vec<Late>,
     next_number: u64,
-    /// All items here, waiting and parked.
+    /// All items here, waiting and parked, and their bytes.
     held: usize,
+    held_bytes: usize,
     /// The most calls to one host at a time.
     limit: usize,
     /// How long an item waits for a host that is down.
@@ -55,8 +66,6 @@ struct Host {
 }
 
 struct Parked {
-    until: Instant,
-    number: u64,
     host: Text,
     parcel: Parcel,
     /// When it is given up if its host has no retry for it by then.
@@ -79,10 +88,13 @@ impl Hosts {
             hosts: HashMap::new(),
             turns: VecDeque::new(),
             held_back: BinaryHeap::new(),
-            parked: BinaryHeap::new(),
+            parked: BTreeMap::new(),
             expired: Vec::new(),
+            held_up: IndexSet::new(),
+            late: Vec::new(),
             next_number: 0,
             held: 0,
+            held_bytes: 0,
             limit,
             patience,
             retries,
@@ -98,14 +110,27 @@ impl Hosts {
         self.held
     }
 
+    /// What they take in memory.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.held_bytes
+    }
+
     /// Takes in an item that leads to `host`.
     pub(super) fn add(&mut self, name: &Text, mut parcel: Parcel, now: Instant) {
-        self.held += 1;
+        let patience = self.patience;
         let host = self.host(name);
         if host.down.is_some() {
             parcel.tries.first.get_or_insert(now);
+            if let Some(until) = host.sends_away(&parcel, patience, now) {
+                self.late.push(late(parcel, until, Some(patience)));
+                return;
+            }
         }
-        host.waiting.push_back(parcel);
+        if host.down.is_some() || host.not_before.is_some() {
+            self.held_up.insert(name.clone());
+        }
+        self.took_in(&parcel);
+        self.host(name).waiting.push_back(parcel);
         self.give_turn(name);
     }
 
@@ -123,7 +148,7 @@ impl Hosts {
             let Some(parcel) = host.waiting.pop_front() else { continue };
             host.calls += 1;
             let proven = host.proven;
-            self.held -= 1;
+            self.let_out(&parcel);
             self.give_turn(&name);
             return Some(Job { host: name, parcel, proven });
         }
@@ -132,7 +157,7 @@ impl Hosts {
 
     /// When the time of a parked item or of a host comes.
     pub(super) fn next_time(&self) -> Option<Instant> {
-        let parked = self.parked.peek().map(|Reverse(parked)| parked.until);
+        let parked = self.parked.first_key_value().map(|((until, _), _)| *until);
         let held_back = self.held_back.peek().map(|Reverse((until, _))| *until);
         parked.into_iter().chain(held_back).min()
     }
@@ -175,7 +200,7 @@ impl Hosts {
     /// the item may be alone in what it met: credentials that were refused, or a pause that a rule asked for. If the host is down, its items wait for it as long as
     /// they may be tried, and then [expire](Self::take_expired).
     pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, why: Fault, now: Instant) {
-        self.held += 1;
+        self.took_in(&parcel);
         let patience = self.patience;
         let host = self.host(name);
         host.calls = host.calls.saturating_sub(1);
@@ -193,16 +218,25 @@ impl Hosts {
                 parcel.tries.first.get_or_insert(now);
             }
         }
+        let is_down = host.down.is_some();
         let wake = host.next_expiry(patience).map_or(until, |expiry| expiry.min(until));
         self.held_back.push(Reverse((wake, name.clone())));
+        self.held_up.insert(name.clone());
+        if is_down {
+            self.send_away(name, now);
+        }
     }
 
     /// The item, whose last try ended with `fault`, is tried again at this time, or later if the host's retries are
     /// used up: until `limit`, then it is [expired](Self::take_expired).
     pub(super) fn park(&mut self, host: Text, parcel: Parcel, until: Instant, limit: Option<Instant>, fault: Fault) {
-        self.held += 1;
+        self.took_in(&parcel);
+        self.keep_parked(until, Parked { host, parcel, limit, fault });
+    }
+
+    fn keep_parked(&mut self, until: Instant, parked: Parked) {
         self.next_number += 1;
-        self.parked.push(Reverse(Parked { until, number: self.next_number, host, parcel, limit, fault }));
+        self.parked.insert((until, self.next_number), parked);
     }
 
     /// The items to give up, because no retry came for them in time, each with the fault of its last try.
@@ -212,17 +246,70 @@ impl Hosts {
 
     /// Everything that waits for a time, for an engine that stops. What waits for a worker stays.
     pub(super) fn take_waiting_for_time(&mut self) -> Vec<Parcel> {
-        let parked = std::mem::take(&mut self.parked).into_iter().map(|Reverse(parked)| parked.parcel);
+        let parked = std::mem::take(&mut self.parked).into_values().map(|parked| parked.parcel);
         let held_back = self.hosts.values_mut().filter(|host| host.not_before.is_some());
         let waiting: Vec<Parcel> = parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
-        self.held -= waiting.len();
+        waiting.iter().for_each(|parcel| self.let_out(parcel));
         waiting
+    }
+
+    /// Items that were set aside before and leave again, since their hosts are still down.
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
+        std::mem::take(&mut self.late)
+    }
+
+    /// Takes out all that may be set aside: what waits for hosts that are down or paused, and for tries that are not soon.
+    pub(super) fn take_waiting(&mut self, now: Instant) -> Vec<Late> {
+        let soon = now + SOON;
+        let mut taken = Vec::new();
+        for name in self.held_up.drain(..) {
+            let Some(host) = self.hosts.get_mut(&name) else { continue };
+            let until = host.not_before.unwrap_or(now);
+            if host.down.is_none() && until <= soon {
+                continue;
+            }
+            let patience = host.down.as_ref().map(|_| self.patience);
+            let waiting = std::mem::take(&mut host.waiting).into_iter();
+            let (leaving, staying): (VecDeque<_>, _) = waiting.partition(may_leave);
+            host.waiting = staying;
+            taken.extend(leaving.into_iter().map(|parcel| late(parcel, until, patience)));
+        }
+        let parked = self.parked.extract_if((soon, 0).., |_, parked| may_leave(&parked.parcel));
+        taken.extend(parked.map(|((until, _), Parked { parcel, limit, .. })| Late { parcel, until, limit }));
+        taken.iter().for_each(|late| self.let_out(&late.parcel));
+        taken
+    }
+
+    /// What was set aside before leaves again, since its host is still down.
+    fn send_away(&mut self, name: &Text, now: Instant) {
+        let patience = self.patience;
+        let host = self.host(name);
+        let (mut staying, mut leaving) = (VecDeque::new(), Vec::new());
+        for parcel in std::mem::take(&mut host.waiting) {
+            match host.sends_away(&parcel, patience, now) {
+                Some(until) => leaving.push(late(parcel, until, Some(patience))),
+                None => staying.push_back(parcel),
+            }
+        }
+        host.waiting = staying;
+        leaving.iter().for_each(|late| self.let_out(&late.parcel));
+        self.late.extend(leaving);
+    }
+
+    fn took_in(&mut self, parcel: &Parcel) {
+        self.held += 1;
+        self.held_bytes += parcel.size;
+    }
+
+    fn let_out(&mut self, parcel: &Parcel) {
+        self.held -= 1;
+        self.held_bytes -= parcel.size;
     }
 
     /// Moves items whose time has come back to their hosts, before those that were never tried.
     fn unpark(&mut self, now: Instant) {
-        while self.parked.peek().is_some_and(|Reverse(parked)| parked.until <= now) {
-            let Some(Reverse(parked)) = self.parked.pop() else { return };
+        while let Some(entry) = self.parked.first_entry().filter(|entry| entry.key().0 <= now) {
+            let parked = entry.remove();
             let host = self.host(&parked.host);
             match host.retries.spend(now) {
                 Ok(()) => {
@@ -230,12 +317,12 @@ impl Hosts {
                     self.give_turn(&parked.host);
                 }
                 Err(_) if parked.limit.is_some_and(|limit| limit <= now) => {
-                    self.held -= 1;
+                    self.let_out(&parked.parcel);
                     self.expired.push((parked.parcel, parked.fault));
                 }
                 Err(until) => {
                     let until = parked.limit.map_or(until, |limit| limit.min(until));
-                    self.parked.push(Reverse(Parked { until, ..parked }));
+                    self.keep_parked(until, parked);
                 }
             }
         }
@@ -252,7 +339,7 @@ impl Hosts {
                 let wake = host.next_expiry(patience).map_or(until, |expiry| expiry.min(until));
                 self.held_back.push(Reverse((wake, name.clone())));
             }
-            self.held -= expired.len();
+            expired.iter().for_each(|(parcel, _)| self.let_out(parcel));
             self.expired.extend(expired);
             self.give_turn(&name);
         }
@@ -292,6 +379,14 @@ impl Host {
         self.waiting.is_empty() && self.calls == 0 && self.not_before.is_none()
     }
 
+    /// Until when an item does not wait here that was set aside before: as long as the host is down, and the item may
+    /// be tried once it is back.
+    fn sends_away(&self, parcel: &Parcel, patience: Duration, now: Instant) -> Option<Instant> {
+        let is_over = parcel.tries.first.is_some_and(|first| first + patience <= now);
+        let leaves = self.down.is_some() && parcel.was_aside && may_leave(parcel) && !is_over;
+        self.not_before.filter(|until| leaves && *until > now)
+    }
+
     /// When the first of its items has waited long enough for a host that is down.
     fn next_expiry(&self, patience: Duration) -> Option<Instant> {
         self.down.as_ref()?;
@@ -308,22 +403,8 @@ impl Host {
     }
 }
 
-impl PartialEq for Parked {
-    fn eq(&self, other: &Self) -> bool {
-        (self.until, self.number) == (other.until, other.number)
-    }
-}
-
-impl Eq for Parked {}
-
-impl PartialOrd for Parked {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl Ord for Parked {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.until, self.number).cmp(&(other.until, other.number))
-    }
+/// An item that waits until `until` for its host, `patience` at most from its first try on.
+fn late(parcel: Parcel, until: Instant, patience: Option<Duration>) -> Late {
+    let limit = parcel.tries.first.zip(patience).map(|(first, patience)| first + patience);
+    Late { parcel, until, limit }
 }

@@ -5,6 +5,7 @@
 //! and [`settle`] commits it and moves the source's position.
 
 mod ack;
+mod aside;
 mod backoff;
 mod budget;
 mod buffer;
@@ -38,7 +39,7 @@ mod walk;
 pub use counters::{ComponentCounts, Counts};
 pub use engine::{Changed, Engine, Options};
 pub use expect::{Alert, Expect};
-pub use plan::{BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
+pub use plan::{AsidePlan, BufferPlan, DeadLimits, DurablePlan, PipelinePlan, Plan, SinkPlan, SourcePlan, StepPlan};
 pub use recent::{Consequence, RecentFault};
 pub use sink_state::SinkHealth;
 pub use stage::CHANNEL as STAGE_CHANNEL;

@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 use async_channel::{Receiver, Sender, WeakSender};
 
 use super::ack::Ended;
+use super::aside::Aside;
 use super::budget::PipelineBudget;
 use super::buffer::Buffer;
 use super::counters::Counters;
@@ -54,6 +55,14 @@ pub(super) struct OpenedPipeline {
     pub(super) source: Box<dyn Source>,
     pub(super) context: SourceContext,
     pub(super) limits: usize,
+}
+
+impl OpenedPipeline {
+    /// The queues that it reads.
+    pub(super) fn queues(&self) -> impl Iterator<Item = Text> {
+        let asides = self.running.stages.iter().filter_map(|stage| stage.aside.as_ref());
+        self.settings.queue().map(Text::from).into_iter().chain(asides.map(|aside| aside.plan.queue.clone()))
+    }
 }
 
 /// A pipeline's steps, open.
@@ -201,6 +210,7 @@ impl Opening<'_> {
             takes_replays: plan.part.is_none(),
             dead_limits: self.plan.dead_letters,
             is_paused: AtomicBool::new(false),
+            wants_room: AtomicBool::new(false),
             // What a durable source takes in is kept all the same, and a single run was asked for by name.
             switch: Switch::new(options.once || plan.part.is_some() || !store.is_paused(&plan.name)?),
             trigger: plan.source.settings.can_be_triggered().then(|| trigger.clone()),
@@ -246,7 +256,8 @@ impl Opening<'_> {
                 Step::Transform(transform) => StepWork::Transform(transform),
                 Step::Fetch(fetch) => {
                     let (retries, give_up) = (self.shared.retries.clone(), self.shared.options.give_up);
-                    stages.push(Stage::new(number, fetch, step.retry, step.workers, retries, give_up));
+                    let aside = step.aside.clone().map(|aside| Aside::open(aside, &self.shared.store));
+                    stages.push(Stage::new(number, fetch, step.retry, step.workers, retries, give_up, aside));
                     StepWork::Fetch(stages.len() - 1)
                 }
             };

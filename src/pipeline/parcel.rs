@@ -18,6 +18,8 @@ pub(super) struct Parcel {
     pub(super) size: usize,
     /// The tries at the component that has the item now.
     pub(super) tries: Tries,
+    /// Whether it was set aside at this component before.
+    pub(super) was_aside: bool,
     /// The page that it goes on with at this component.
     pub(super) page: Option<Continuation>,
     /// Where its next call leads, if that was found out already.
@@ -30,7 +32,17 @@ impl Parcel {
     /// A parcel that holds what its charge says.
     pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
         let size = charge.bytes();
-        Self { item, ack, charge, size, tries: Tries::default(), page: None, url: None, run: None }
+        Self {
+            item,
+            ack,
+            charge,
+            size,
+            tries: Tries::default(),
+            was_aside: false,
+            page: None,
+            url: None,
+            run: None,
+        }
     }
 
     /// Puts what a component made of the item in its place.
@@ -45,6 +57,6 @@ impl Parcel {
     /// Another parcel with the same item, for one more sink. Its memory is counted once, for as long as any has it.
     pub(super) fn share(&mut self) -> Self {
         let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.share());
-        Self { item, ack, charge, size: self.size, tries: Tries::default(), page: None, url: None, run: None }
+        Self { size: self.size, ..Self::new(item, ack, charge) }
     }
 }

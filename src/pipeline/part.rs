@@ -1,10 +1,11 @@
 //! The parts of an engine that run: each pipeline and each sink is one, with tasks and an end of its own.
 
 use std::convert::Infallible;
-use std::sync::Weak;
+use std::sync::{Arc, Weak};
 
 use async_channel::{Receiver, Sender};
 
+use super::aside::bring_back;
 use super::deliver::deliver;
 use super::engine::Shared;
 use super::life::Life;
@@ -149,6 +150,21 @@ fn run_pipeline(opened: OpenedPipeline, shared: &Shared, busy: Busy) -> End {
 /// Runs a pipeline to its end: the source first, then one stage after the other.
 async fn run(opened: OpenedPipeline, sources: &OpenSources, open: OpenSource) {
     let OpenedPipeline { running, settings, source, context, limits, .. } = opened;
+    let (open, quiescence) = (Arc::new(open), context.quiescence.clone());
+    let (source_ending, source_ended) = async_channel::bounded(1);
+    let bring_back_to = |stage: usize| {
+        let (running, open, context, source_ended) =
+            (running.clone(), open.clone(), context.clone(), source_ended.clone());
+        runtime::spawn(async move {
+            let (life, quiescence) = (running.life.clone(), context.quiescence.clone());
+            life.unless_over(bring_back(&running, stage, context, limits, source_ended)).await;
+            drop(open);
+            if let Some(quiescence) = &quiescence {
+                quiescence.end(1);
+            }
+        })
+    };
+    let brought_back: Vec<_> = (0..running.stages.len()).map(bring_back_to).collect();
     let start_worker = |stage: usize| {
         let running = running.clone();
         runtime::spawn(async move {
@@ -159,14 +175,13 @@ async fn run(opened: OpenedPipeline, sources: &OpenSources, open: OpenSource) {
     let stages = running.stages.iter().enumerate();
     let workers: Vec<Vec<_>> =
         stages.map(|(place, stage)| (0..stage.workers()).map(|_| start_worker(place)).collect()).collect();
-    let quiescence = context.quiescence.clone();
     let produced = async {
         // Queues take turns by themselves.
         if settings.queue().is_none() {
             running.recovered().await;
         }
         produce(&running, settings.as_ref(), source, context, limits).await;
-        drop(open);
+        drop((open, source_ending));
         if let Some(quiescence) = &quiescence {
             quiescence.end(1);
         }
@@ -177,6 +192,9 @@ async fn run(opened: OpenedPipeline, sources: &OpenSources, open: OpenSource) {
         replay(&running, sources, limits, quiescence.clone()).await;
     });
     runtime::both(Box::pin(produced), replayed).await;
+    for task in brought_back {
+        join(task, &running.name).await;
+    }
     for (stage, workers) in running.stages.iter().zip(workers) {
         stage.close();
         for worker in workers {

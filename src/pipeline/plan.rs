@@ -80,7 +80,17 @@ pub struct StepPlan {
     pub retry: Retry,
     /// How many items the step's stage works on at once; only a network step has a stage.
     pub workers: usize,
+    /// Where its stage sets items aside; without it all of them stay in memory.
+    pub aside: Option<AsidePlan>,
     pub onward: Onward,
+}
+
+/// The queue for what waits at a stage.
+#[derive(Clone)]
+pub struct AsidePlan {
+    pub queue: Text,
+    /// What reads it back.
+    pub source: Arc<dyn SourceSettings>,
 }
 
 #[derive(Clone)]

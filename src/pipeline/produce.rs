@@ -154,7 +154,8 @@ async fn ask(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
 
 /// Starts an item of the source on its way.
 async fn start(pipeline: &Running, produced: Produced, limits: usize) {
-    let Produced { value, labels, window, position, lease, told, again, place, fault, findings, alone } = produced;
+    let Produced { value, labels, window, position, lease, told, again, place, fault, findings, tried: _, alone } =
+        produced;
     let order = next_order();
     let sequence = pipeline.ledger.ahead.produced(position, lease, told);
     pipeline.ledger.progress.produced();

@@ -252,8 +252,13 @@ impl Running {
     fn entrance(&self, component: &str, from: Option<&str>) -> Result<Entrance, String> {
         let step = |id: &str| self.steps.iter().position(|step| *step.id == *id);
         let sink = |name: &str| self.sinks.iter().position(|sink| sink.component() == name);
+        let set_aside_by = |queue: &str| {
+            let stage =
+                self.stages.iter().find(|stage| stage.aside.as_ref().is_some_and(|aside| *aside.plan.queue == *queue));
+            stage.map(|stage| stage.step)
+        };
         let found_by = self.steps.iter().position(|step| items_of(&step.id) == component);
-        let gave_up = match step(component).or(found_by.map(|step| step + 1)) {
+        let gave_up = match step(component).or(found_by.map(|step| step + 1)).or_else(|| set_aside_by(component)) {
             Some(step) => Some(Entrance::Step(step)),
             None if self.sources.iter().any(|source| **source == *component) => Some(Entrance::Step(0)),
             None => {

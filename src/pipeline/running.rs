@@ -36,6 +36,8 @@ pub(super) struct Running {
     pub(super) dead_limits: DeadLimits,
     /// Whether it waits for its dead letters to become fewer.
     pub(super) is_paused: AtomicBool,
+    /// Whether its source waits for items to end.
+    pub(super) wants_room: AtomicBool,
     pub(super) switch: Switch,
     /// Asks its source for a tick; nothing if that is no schedule.
     pub(super) trigger: Option<Arc<Trigger>>,
@@ -126,9 +128,12 @@ impl Running {
                 if self.is_paused.swap(false, Ordering::Relaxed) {
                     log::info!(pipeline = &*self.name, dead_letters = items; "pipeline goes on");
                 }
-                if ahead.has_room(room) {
+                let has_room = ahead.has_room(room);
+                self.wants_room.store(!has_room, Ordering::Relaxed);
+                if has_room {
                     return Ok(());
                 }
+                self.stages.iter().for_each(|stage| stage.make_room(self));
                 moved.await;
                 continue;
             }

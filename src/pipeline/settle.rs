@@ -108,11 +108,16 @@ impl Ahead {
         }
     }
 
-    /// Forgets everything, for a source that is opened anew. No item of it is in flight.
+    /// Forgets all items but those of queues, for a source that is opened anew. No other item is in flight.
     pub(super) fn reset(&self) {
         let mut state = self.state();
-        state.first += state.slots.len() as u64;
-        state.slots.clear();
+        for slot in state.slots.iter_mut().filter(|slot| slot.lease.is_none()) {
+            slot.ended = true;
+            slot.position = None;
+        }
+        while state.slots.pop_front_if(|slot| slot.ended).is_some() {
+            state.first += 1;
+        }
         state.abandoned = false;
     }
 

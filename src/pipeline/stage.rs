@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use async_channel::{Receiver, Sender};
 use event_listener::Event;
 
+use super::aside::Aside;
 use super::backoff::Tries;
 use super::budget::ReplyCharge;
 use super::compute::panicked;
@@ -25,6 +26,9 @@ pub const CHANNEL: usize = 256;
 
 /// How far a stage looks ahead in its channel for items of other hosts, in items for each worker.
 const LOOK_AHEAD: usize = 4;
+
+/// The share of all memory that items may take here before those that wait are set aside.
+const HELD_SHARE: usize = 8;
 
 /// A worker that calls a host which did not answer well the last time waits this long with it, and then turns to
 /// other items.
@@ -46,6 +50,7 @@ pub(super) struct Stage {
     input: Sender<Parcel>,
     output: Receiver<Parcel>,
     hosts: Mutex<Hosts>,
+    pub(super) aside: Option<Aside>,
     /// Only if the step tells items apart by partitions.
     runs: Option<Arc<Runs>>,
     /// An item may have become ready, or the last one may have ended.
@@ -64,6 +69,7 @@ impl Stage {
         workers: usize,
         budgets: Arc<RetryBudgets>,
         give_up: Option<Duration>,
+        aside: Option<Aside>,
     ) -> Self {
         let (input, output) = async_channel::bounded(CHANNEL);
         let changed = Arc::<Event>::default();
@@ -78,6 +84,7 @@ impl Stage {
             input,
             output,
             hosts: Mutex::new(Hosts::new(workers, retry.within, budgets)),
+            aside,
             runs,
             changed,
             in_hand: AtomicUsize::new(0),
@@ -95,6 +102,26 @@ impl Stage {
     pub(super) fn close(&self) {
         self.input.close();
         self.changed.notify(usize::MAX);
+    }
+
+    /// The source waits for items to end: what waits here is set aside.
+    pub(super) fn make_room(&self, pipeline: &Running) {
+        self.set_aside(&mut self.hosts(), pipeline, pipeline.clock.instant());
+    }
+
+    /// Sets aside what waits for hosts or for its next try, if it is in the way of others.
+    fn set_aside(&self, hosts: &mut Hosts, pipeline: &Running, now: Instant) {
+        let Some(aside) = &self.aside else { return };
+        for late in hosts.take_late() {
+            aside.put(late, &pipeline.clock);
+        }
+        let is_in_the_way =
+            pipeline.wants_room.load(Ordering::Relaxed) || hosts.held_bytes() > pipeline.budget.limit() / HELD_SHARE;
+        if is_in_the_way && !pipeline.life.is_stopping() && aside.has_room() {
+            for late in hosts.take_waiting(now) {
+                aside.put(late, &pipeline.clock);
+            }
+        }
     }
 
     pub(super) fn workers(&self) -> usize {
@@ -155,6 +182,7 @@ impl Stage {
             hosts.add(&self.aim(&mut parcel), parcel, now);
             job = hosts.take(now);
         }
+        self.set_aside(&mut hosts, pipeline, now);
         if job.is_some() {
             self.in_hand.fetch_add(1, Ordering::AcqRel);
             if !hosts.is_empty() {
@@ -366,6 +394,7 @@ impl Stage {
         match fetched {
             Ok(Ok(fetched)) => {
                 parcel.tries = Tries::default();
+                parcel.was_aside = false;
                 *self.locked_out_since() = None;
                 Called::Done(fetched, parcel)
             }

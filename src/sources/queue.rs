@@ -158,6 +158,7 @@ impl QueueSource {
             window: entry.window,
             lease: Some(lease),
             again: self.keeps_origin.then_some((entry.pipeline, entry.item)),
+            tried: entry.tried,
             alone: suspect,
             ..Produced::new(entry.value, entry.item.0.to_le_bytes().to_vec())
         }

@@ -14,6 +14,16 @@ pub struct Entry {
     pub value: Value,
     /// An object.
     pub labels: Value,
+    /// What was tried with it at the component that it goes back to.
+    pub tried: Option<Tried>,
+}
+
+/// The tries of an item that a queue holds until the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tried {
+    pub count: u32,
+    /// When the first was, or when it was due.
+    pub since: Timestamp,
 }
 
 impl Entry {
@@ -24,6 +34,7 @@ impl Entry {
             window: item.origin.window,
             value: item.value.clone(),
             labels: item.labels.to_value(),
+            tried: None,
         }
     }
 }

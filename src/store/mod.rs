@@ -44,7 +44,7 @@ pub use check::{CheckReport, Damage};
 pub use compact::Compacted;
 pub use cursor::{Cursor, CursorChange, CursorKey, CursorMove, Rank, SettledItem};
 pub use dead_letter::{DeadLetter, DeadLetterFilter, DeadSize, FaultRecord, Replay};
-pub use entry::{Entry, Lease, Leased, Push, QueueCounts, QueueSize};
+pub use entry::{Entry, Lease, Leased, Push, QueueCounts, QueueSize, Tried};
 pub use folder::{make_folder_of, sync_folder_of};
 pub use holdings::{Held, Holding};
 pub use kept::{Kept, KeptAt, KeptPlace};

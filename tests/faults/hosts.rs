@@ -1,9 +1,14 @@
 //! Many hosts and URLs, some of which fail.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use serde_json::json;
 
 use crate::support::gatherd::{Workplace, wait_for_lines};
 use crate::support::server::{self, BlackHole, Connection, Server, reply};
+use crate::support::wait_until;
 
 #[test]
 fn one_url_among_a_thousand_that_always_fails_is_one_dead_letter_and_the_others_arrive() {
@@ -79,4 +84,43 @@ fn half_of_the_hosts_dead_do_not_hold_up_the_other_half() {
 /// Takes what comes, and never answers.
 fn wait_for_end(connection: &mut dyn Connection) -> std::io::Result<()> {
     connection.read(&mut [0]).and(Err(std::io::ErrorKind::Other.into()))
+}
+
+#[test]
+fn a_source_does_not_wait_for_hosts_that_are_down_and_what_was_set_aside_for_them_survives_a_kill() {
+    // More than a source may have in flight.
+    const DOWN: usize = 10_500;
+    const HEALTHY: usize = 100;
+    let is_up = Arc::new(AtomicBool::new(false));
+    let own = is_up.clone();
+    let down = Server::start_at("127.0.5.1", move |_, connection| {
+        let is_up = own.load(Ordering::SeqCst);
+        connection.write_all(&if is_up { server::json("1") } else { reply("500 Internal Server Error", &[], "") })
+    });
+    let healthy = Server::start_at("127.0.5.2", |_, connection| connection.write_all(&server::json("1")));
+    let urls = (0..DOWN).map(|n| down.url(&format!("/{n}"))).chain((0..HEALTHY).map(|n| healthy.url(&format!("/{n}"))));
+    let workplace = Workplace::new(
+        r#"
+        [service]
+        allow = ["127.0.0.0/8"]
+
+        [pipeline.all]
+        from  = { lines = "urls.txt" }
+        steps = [
+          { get = "{.}", retry = { tries = 1000, within = "10m", base = "20ms", cap = "20ms" } },
+          { map = "labels.url" },
+        ]
+        to    = [{ file = "out.ndjson" }]
+        "#,
+    );
+    workplace.write("urls.txt", urls.map(|url| url + "\n").collect::<String>());
+    let daemon = workplace.start();
+    let arrived = || workplace.read("out.ndjson").lines().map(str::to_owned).collect::<BTreeSet<_>>().len();
+    wait_until("the healthy host was asked for all", || arrived() == HEALTHY);
+    daemon.kill();
+    is_up.store(true, Ordering::SeqCst);
+    let daemon = workplace.start();
+    wait_until("the other host was, too", || arrived() == HEALTHY + DOWN);
+    // With nothing left, it comes to its end by itself.
+    assert_eq!(daemon.end().code(), Some(0));
 }

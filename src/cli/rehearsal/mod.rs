@@ -69,6 +69,7 @@ pub(super) fn tap_steps(assembled: &mut Assembled, pipeline: &str) -> (Vec<Text>
             plan.steps.push(step);
             let settings = Arc::new(Tap { id: id.clone(), seen: seen.clone() });
             let tap = StepPlan {
+                aside: None,
                 id: format!("{id}.tap").into(),
                 settings,
                 when: None,

@@ -1,7 +1,8 @@
 //! Entries as bytes: exact, compact, and quicker to read than JSON.
 //!
 //! ```text
-//! entry   version (1 byte), id (8), window (a 0, or a 1 and 2 times of 8 + 4), pipeline, labels, value
+//! entry   version (1 byte), id (8), window (a 0, or a 1 and 2 times of 8 + 4), pipeline, labels, value;
+//!         in version 2 tries (4) and the time of the first (8 + 4) behind the id
 //! value   kind (1 byte), then by kind: nothing | an integer (8) | a float (8) | bytes | a count and that many values
 //!         | a count and that many keys with values | JSON text
 //! ```
@@ -14,9 +15,12 @@ use bytes::Bytes;
 use jiff::Timestamp;
 
 use crate::model::{ItemId, Number, Object, Text, Value, Window, json};
-use crate::store::Entry;
+use crate::store::{Entry, Tried};
 
 const VERSION: u8 = 1;
+
+/// Of an entry that was tried.
+const TRIED: u8 = 2;
 
 const NULL: u8 = 0;
 const FALSE: u8 = 1;
@@ -32,16 +36,18 @@ const JSON: u8 = 10;
 
 pub(super) fn encode(entry: &Entry) -> Vec<u8> {
     let mut out = Vec::with_capacity(64);
-    out.push(VERSION);
+    out.push(if entry.tried.is_some() { TRIED } else { VERSION });
     out.extend(entry.item.0.to_le_bytes());
+    if let Some(Tried { count, since }) = entry.tried {
+        out.extend(count.to_le_bytes());
+        put_time(since, &mut out);
+    }
     match entry.window {
         None => out.push(0),
         Some(Window { start, end }) => {
             out.push(1);
-            for time in [start, end] {
-                out.extend(time.as_second().to_le_bytes());
-                out.extend(time.subsec_nanosecond().to_le_bytes());
-            }
+            put_time(start, &mut out);
+            put_time(end, &mut out);
         }
     }
     put_bytes(entry.pipeline.as_bytes(), &mut out);
@@ -53,10 +59,13 @@ pub(super) fn encode(entry: &Entry) -> Vec<u8> {
 /// The entry that was encoded, or nothing if these are not the bytes that [`encode`] writes.
 pub(super) fn decode(bytes: &[u8]) -> Option<Entry> {
     let mut input = Input(bytes);
-    if input.byte()? != VERSION {
-        return None;
-    }
+    let version = input.byte()?;
     let item = ItemId(u64::from_le_bytes(input.array()?));
+    let tried = match version {
+        VERSION => None,
+        TRIED => Some(Tried { count: u32::from_le_bytes(input.array()?), since: input.time()? }),
+        _ => return None,
+    };
     let window = match input.byte()? {
         0 => None,
         1 => Some(Window { start: input.time()?, end: input.time()? }),
@@ -65,7 +74,12 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Entry> {
     let pipeline = input.text()?;
     let labels = input.value()?;
     let value = input.value()?;
-    input.0.is_empty().then_some(Entry { pipeline, item, window, value, labels })
+    input.0.is_empty().then_some(Entry { pipeline, item, window, value, labels, tried })
+}
+
+fn put_time(time: Timestamp, out: &mut Vec<u8>) {
+    out.extend(time.as_second().to_le_bytes());
+    out.extend(time.subsec_nanosecond().to_le_bytes());
 }
 
 fn put_value(value: &Value, out: &mut Vec<u8>) {
@@ -242,13 +256,15 @@ mod tests {
     }
 
     fn entry() -> impl Strategy<Value = Entry> {
-        (any::<String>(), any::<u64>(), prop::option::of((time(), time())), value(), value()).prop_map(
-            |(pipeline, item, window, value, labels)| Entry {
+        let tried = prop::option::of((any::<u32>(), time()));
+        (any::<String>(), any::<u64>(), prop::option::of((time(), time())), value(), value(), tried).prop_map(
+            |(pipeline, item, window, value, labels, tried)| Entry {
                 pipeline: pipeline.into(),
                 item: ItemId(item),
                 window: window.map(|(start, end)| Window { start, end }),
                 value,
                 labels,
+                tried: tried.map(|(count, since)| Tried { count, since }),
             },
         )
     }

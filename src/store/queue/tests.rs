@@ -40,6 +40,7 @@ fn entry(number: i64) -> Entry {
         window: (number % 2 == 0).then(|| Window { start: time(number), end: time(number + 1) }),
         value: named("number", Value::from(number)),
         labels: named("bytes", Value::bytes(vec![number as u8, 0, 255])),
+        tried: None,
     }
 }
 
