@@ -131,7 +131,15 @@ where
 }
 
 fn step(id: &str, settings: Arc<dyn StepSettings>, workers: usize) -> StepPlan {
-    StepPlan { id: id.into(), settings, when: None, retry: Retry::FETCH, workers, onward: Onward::default() }
+    StepPlan {
+        id: id.into(),
+        settings,
+        when: None,
+        retry: Retry::FETCH,
+        workers,
+        aside: None,
+        onward: Onward::default(),
+    }
 }
 
 fn number(item: &Item) -> i64 {
