@@ -21,6 +21,9 @@ JOBS = {
     "map-new-sqlite": ("`get` + `map` + `new` + `sqlite`", (3.2, 2.6)),
 }
 
+# These are run on each of the given numbers of threads, the others on the first alone.
+ON_MORE_THREADS = ["file", "map-new-sqlite"]
+
 # What the scripts are called.
 SCRIPTS = {"with_aiohttp": "asyncio, aiohttp", "with_httptools": "asyncio, own client on httptools"}
 
@@ -45,7 +48,7 @@ def run(bench):
                 run_wrk(bench, threads, f"{base}/{bench.documents.numbers[0]}.json")
             )
         for job in arguments.job:
-            for threads in arguments.threads:
+            for threads in arguments.threads if job in ON_MORE_THREADS else arguments.threads[:1]:
                 say(f"round {turn}: gatherd {job}, {threads} threads")
                 measured = run_gatherd(bench, job, threads, urls, base)
                 runs.setdefault(("gatherd", job, threads), []).append(measured)
