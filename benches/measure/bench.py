@@ -24,8 +24,9 @@ class Bench(contextlib.ExitStack):
 
     @functools.cached_property
     def gatherd(self):
-        given = self.arguments.gatherd
-        return given.resolve() if given else programs.cargo("build", "--profile", self.arguments.profile, "--bin", "gatherd")
+        if self.arguments.gatherd:
+            return self.arguments.gatherd.resolve()
+        return programs.cargo("build", "--profile", self.arguments.profile, "--bin", "gatherd")
 
     def library_bench(self, name):
         """The built `benches/NAME.rs`."""

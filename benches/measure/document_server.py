@@ -1,4 +1,4 @@
-"""Answers `GET /NUMBER.json` with that document, each after so many seconds: document_server.py DOCUMENTS CHAINS SECONDS
+"""Answers `GET /NUMBER.json` with that document, after so many seconds: document_server.py DOCUMENTS CHAINS SECONDS
 
 Prints its port, and for each line of its standard input how many requests have waited at once at most. What it sends is
 the same everywhere, to the byte.

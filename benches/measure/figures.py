@@ -19,6 +19,11 @@ class Figure:
         return self.value >= wanted if self.more_is_better else self.value <= wanted
 
     @property
+    def cells(self):
+        aim = "" if self.aim is None else self.show(self.aim)
+        return [self.name, self.show(self.value), self.show(self.must), aim, self.verdict]
+
+    @property
     def verdict(self):
         if self.aim is not None and self.meets(self.aim):
             return "better than the aim"
@@ -64,8 +69,4 @@ def line(cells):
 
 def summary(figures):
     """Each figure that is due, beside what it is wanted to be."""
-    rows = [
-        [figure.name, figure.show(figure.value), figure.show(figure.must), "" if figure.aim is None else figure.show(figure.aim), figure.verdict]
-        for figure in figures
-    ]
-    return table(["figure", "measured", "must", "aim", ""], *rows)
+    return table(["figure", "measured", "must", "aim", ""], *(figure.cells for figure in figures))

@@ -146,9 +146,7 @@ def service(command, folder, limit=60):
         log = stack.enter_context(open(folder / "log", "wb"))
         environment = {**os.environ, "NOTIFY_SOCKET": f"{sockets}/notify"}
         started = time.perf_counter()
-        process = subprocess.Popen(
-            [str(word) for word in command], cwd=folder, stdout=log, stderr=log, env=environment
-        )
+        process = subprocess.Popen([str(word) for word in command], cwd=folder, stdout=log, stderr=log, env=environment)
         try:
             while b"READY=1" not in notified.recv(4096).split(b"\n"):
                 pass

@@ -62,8 +62,8 @@ def nginx(folder, documents, workers):
     )
     process = subprocess.Popen(["nginx", "-e", folder / "nginx-error.log", "-c", configuration])
     try:
-        for port in (plain, tls, http2):
-            wait_until(lambda: listens(port), f"nginx does not answer; see {folder}/nginx-error.log")
+        otherwise = f"nginx does not answer; see {folder}/nginx-error.log"
+        wait_until(lambda: all(map(listens, (plain, tls, http2))), otherwise)
         host = "127.0.0.1"
         yield Nginx(f"http://{host}:{plain}", f"https://{host}:{tls}", f"https://{host}:{http2}", authority)
     finally:
@@ -101,8 +101,8 @@ def listens(port):
 
 @contextlib.contextmanager
 def document_server(documents, seconds=0):
-    """A server that answers with these documents, each after so many seconds, the same on every machine. Yields its base
-    URL, and what asks it how many requests waited at once at most."""
+    """A server that answers with these documents, each after so many seconds, the same on every machine. Yields its
+    base URL, and what asks it how many requests waited at once at most."""
     script = Path(__file__).with_name("document_server.py")
     command = [sys.executable, script, len(documents), documents.chains, seconds]
     words = [str(word) for word in command]

@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
 import uvloop
-from sinks import sink
 from yarl import URL
+
+from sinks import sink
 
 WORKERS = 64
 BATCH = 1000

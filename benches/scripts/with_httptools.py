@@ -2,9 +2,9 @@
 
     with_httptools.py URLS OUTPUT {file|map-file|map-new-sqlite}
 
-Reads one URL a line, fetches each with 64 requests in flight over kept-alive connections, and does with the replies what
-with_aiohttp.py does. No task and no future a request: callbacks lead from one reply to the next request. What a library
-would bring is not there: redirects, proxies, cookies, compression.
+Reads one URL a line, fetches each with 64 requests in flight over kept-alive connections, and does with the replies
+what with_aiohttp.py does. No task and no future a request: callbacks lead from one reply to the next request. What a
+library would bring is not there: redirects, proxies, cookies, compression.
 """
 
 import asyncio
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httptools
 import uvloop
+
 from sinks import sink
 
 IN_FLIGHT = 64

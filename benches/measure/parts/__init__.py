@@ -1,7 +1,7 @@
 """What is measured, part by part.
 
-A part has a TITLE, the PROGRAMS it needs beside gatherd, `prepare(bench)`, which builds and makes what takes long before
-the clock runs, and `run(bench)`, which checks what came out and answers a Report.
+A part has a TITLE, the PROGRAMS it needs beside gatherd, `prepare(bench)`, which builds and makes what takes long
+before the clock runs, and `run(bench)`, which checks what came out and answers a Report.
 """
 
 from . import bodies, encrypted, engine, fetch, growth, idle, in_flight, library, schedules, start

@@ -29,7 +29,7 @@ def run(bench):
     wanted = sorted(digest(bodies[number % DIFFERENT]) for number in range(count))
     runs = {"curl": [], "gatherd: `get` + raw `file`": []}
     for turn in bench.rounds():
-        for (what, measured), run_one in zip(runs.items(), [run_curl, run_gatherd]):
+        for (what, measured), run_one in zip(runs.items(), [run_curl, run_gatherd], strict=True):
             say(f"round {turn}: {what}")
             folder = bench.folder / "bodies"
             folder.mkdir()
@@ -71,7 +71,8 @@ def check(path, wanted):
     with open(path, "rb") as file:
         found = [digest(data) for data in iter(lambda: file.read(BODY_BYTES), b"")]
     if sorted(found) != wanted:
-        sys.exit(f"{path}: of {len(wanted)} bodies {len(set(found) & set(wanted))} kinds are right, in {len(found)} pieces")
+        right = len(set(found) & set(wanted))
+        sys.exit(f"{path}: of {len(set(wanted))} different bodies {right} are right, in {len(found)} pieces")
 
 
 def lines(runs, curl):

@@ -38,7 +38,8 @@ def run_h2load(bench):
     command = ["h2load", "-t1", "-c1", f"-m{bench.connections}", f"-n{requests}", url]
     run = measure(requests, command, bench.folder / "h2load")
     found = re.search(r"finished in ([\d.]+)(m?s),", run.output)
-    if not found or "Application protocol: h2\n" not in run.output or f" {requests} succeeded, 0 failed" not in run.output:
+    signs = ["Application protocol: h2\n", f" {requests} succeeded, 0 failed"]
+    if not found or not all(sign in run.output for sign in signs):
         sys.exit(f"h2load did not get what it asked for:\n{run.output}")
     run.wall_seconds = float(found[1]) / (1000 if found[2] == "ms" else 1)
     return run

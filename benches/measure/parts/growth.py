@@ -2,8 +2,8 @@
 
 import shutil
 
-from ..figures import Figure, Report, percent, table
-from ..process import memory, median
+from ..figures import Figure, Report, mebibytes, percent, table
+from ..process import median, memory
 from ..talk import say
 
 TITLE = "Many items"
@@ -46,12 +46,12 @@ def run(bench):
     costs = []
     for what, measured in [(f"{FEW:,} items", few), (f"{many:,} items", run)]:
         costs.append((measured.cpu_seconds - start.cpu_seconds) / measured.items)
-        cells = [f"{measured.cpu_per_item:.2f} µs", f"{costs[-1] * 1e6:.2f} µs", f"{measured.peak_bytes / 2**20:.1f} MiB"]
-        rows.append([what, *cells])
+        cost = f"{costs[-1] * 1e6:.2f} µs"
+        rows.append([what, f"{measured.cpu_per_item:.2f} µs", cost, mebibytes(measured.peak_bytes)])
     tenth = len(resident) // 10
     early, late = max(resident[tenth : 2 * tenth]), max(resident[-tenth:])
-    text = f"The start itself takes {start.cpu_seconds * 1e3:.1f} ms of CPU. Of {many:,} items, the highest resident memory was "
-    text += f"{early / 2**20:.1f} MiB in the second tenth of the time and {late / 2**20:.1f} MiB in the last."
+    text = f"The start itself takes {start.cpu_seconds * 1e3:.1f} ms of CPU. With {many:,} items, the highest resident "
+    text += f"memory was {mebibytes(early)} in the second tenth of the time and {mebibytes(late)} in the last."
     name = f"CPU per item at {many:,} items more than at {FEW:,}"
     figures = [
         Figure(name, costs[1] / costs[0] - 1, percent, 0.1),

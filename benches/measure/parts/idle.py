@@ -39,8 +39,8 @@ def run(bench):
     with service([bench.gatherd, "run", *configs], folder) as running:
         # The first ticks come within five seconds.
         files = [folder / f"{number}.ndjson" for number in numbers]
-        wait_until(lambda: all(file.exists() and file.stat().st_size for file in files), f"{folder}: not all ticked", 30)
-        for number, file in zip(numbers, files):
+        wait_until(lambda: all(has_content(file) for file in files), f"{folder}: not all have ticked", 30)
+        for number, file in zip(numbers, files, strict=True):
             if json.loads(file.read_text())["id"] != number:
                 sys.exit(f"{file}: this is not what was asked for")
         time.sleep(5)
@@ -60,3 +60,7 @@ def run(bench):
             Figure("… its wake-ups a second besides ticks", rate, lambda value: f"{value:.2f}", 1),
         ],
     )
+
+
+def has_content(file):
+    return file.exists() and file.stat().st_size > 0

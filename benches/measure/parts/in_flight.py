@@ -46,7 +46,7 @@ def run(bench):
     documents.check(folder / "out.ndjson", whole=True)
     shutil.rmtree(folder)
     text = f"{items:,} replies from a server that waits {SECONDS} s, at most {reached:,} of them at once, in "
-    text += f"{run.wall_seconds:.0f} s: {run.peak_bytes / 2**20:.0f} MiB at most, {run.cpu_per_item:.1f} µs of CPU each."
+    text += f"{run.wall_seconds:.0f} s: {mebibytes(run.peak_bytes)} at most, {run.cpu_per_item:.1f} µs of CPU each."
     if reached < 0.99 * IN_FLIGHT:
         return Report([text, "", f"{IN_FLIGHT:,} were wanted at once, so this is no figure for them."], [])
     name = f"resident with {reached:,} replies in flight"

@@ -1,13 +1,15 @@
 """How late the ticks of 10,000 schedules of one second come."""
 
+import calendar
 import collections
+import functools
 import json
 import shutil
 import statistics
 import sys
 import time
 
-from ..figures import Figure, Report, milliseconds, table
+from ..figures import Figure, Report, mebibytes, milliseconds, table
 from ..process import memory, service, wait_until
 
 TITLE = "Schedules"
@@ -61,17 +63,13 @@ def run(bench):
             f"{left_out:,}",
             *(milliseconds(spots[at]) for at in (499, 989, 998)),
             milliseconds(max(late)),
-            mebibytes_of(resident),
+            mebibytes(resident),
         ],
     ]
     name = f"{count:,} schedules of one second: 99 % within so long of their tick"
     # A tick that was left out is later than any.
     worst = spots[989] if left_out <= 0.01 * seconds * count else float("inf")
     return Report(list(table(*rows)), [Figure(name, worst, milliseconds, 0.02, 0.005)])
-
-
-def mebibytes_of(resident):
-    return f"{resident / 2**20:.0f} MiB"
 
 
 def ticks(path):
@@ -86,10 +84,9 @@ def ticks(path):
 def timestamp(text):
     """Of RFC 3339 in UTC, with any number of decimals."""
     whole, _, fraction = text.removesuffix("Z").partition(".")
-    return seconds_of(whole) + (float(f"0.{fraction}") if fraction else 0.0)
+    return whole_seconds(whole) + float(f"0.{fraction or 0}")
 
 
-def seconds_of(text, known={}):
-    if text not in known:
-        known[text] = time.mktime(time.strptime(text, "%Y-%m-%dT%H:%M:%S")) - time.timezone
-    return known[text]
+@functools.cache
+def whole_seconds(text):
+    return calendar.timegm(time.strptime(text, "%Y-%m-%dT%H:%M:%S"))
