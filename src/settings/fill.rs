@@ -13,6 +13,7 @@ pub struct Fill {
     variables: Box<Variables>,
     /// systemd's folder of credentials, then the config's own folder of secrets.
     folders: Vec<PathBuf>,
+    variables_first: bool,
     /// What has been looked up, so that no message ever shows it.
     known: RefCell<BTreeMap<Name, Option<String>>>,
 }
@@ -54,7 +55,13 @@ impl Fill {
     }
 
     pub fn new(variables: impl Fn(&str) -> Option<String> + 'static, credentials: Option<PathBuf>) -> Self {
-        Self { variables: Box::new(variables), folders: credentials.into_iter().collect(), known: RefCell::default() }
+        let folders = credentials.into_iter().collect();
+        Self { variables: Box::new(variables), folders, variables_first: false, known: RefCell::default() }
+    }
+
+    /// The variables go before what the folders hold, also for secrets: who gives them means them.
+    pub fn of_test(variables: impl Fn(&str) -> Option<String> + 'static) -> Self {
+        Self { variables_first: true, ..Self::new(variables, None) }
     }
 
     /// Looks for secrets in the files of `folder` too.
@@ -69,7 +76,9 @@ impl Fill {
         let found = match name {
             Name::Variable(name) => (self.variables)(name),
             Name::Secret(name) => {
-                self.folders.iter().find_map(|folder| read_secret(folder, name)).or_else(|| (self.variables)(name))
+                let read = || self.folders.iter().find_map(|folder| read_secret(folder, name));
+                let given = || (self.variables)(name);
+                if self.variables_first { given().or_else(read) } else { read().or_else(given) }
             }
         };
         if let (Name::Secret(_), Some(value)) = (name, &found) {

@@ -21,6 +21,7 @@ mod order;
 mod planted;
 mod poison;
 mod power;
+mod reloads;
 mod replays;
 mod rounds;
 mod scenes;

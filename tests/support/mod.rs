@@ -7,6 +7,7 @@ pub(crate) mod client;
 pub(crate) mod ending;
 pub(crate) mod gatherd;
 pub(crate) mod nginx;
+pub(crate) mod secrets;
 pub(crate) mod server;
 pub(crate) mod small_disk;
 

@@ -17,6 +17,7 @@ use self::read::{Case, Suite};
 pub(super) use self::script::line as request_line;
 use super::{EXIT_CONFIG, mistakes, output};
 use crate::config::is_test;
+use crate::model::secret;
 use crate::runtime;
 
 #[derive(Debug, Args)]
@@ -140,7 +141,7 @@ fn place_of(case: &Case) -> String {
 
 fn say(text: &str) {
     // Nobody is left to be told if this fails; the exit code says the same.
-    let _ = output::print(text.as_bytes());
+    let _ = output::print(secret::mask(text).as_bytes());
 }
 
 impl Tally {

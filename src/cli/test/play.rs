@@ -26,7 +26,7 @@ pub(super) struct Played {
 /// Plays a test; or answers what is wrong with its config.
 pub(super) fn play(suite: &Suite, case: &Case) -> Result<Played, Vec<Mistake>> {
     let environment = case.environment.clone();
-    let fill = Fill::new(move |name| environment.get(name).cloned(), None);
+    let fill = Fill::of_test(move |name| environment.get(name).cloned());
     let loaded = assemble::load(&suite.config, fill, false);
     let Some(mut assembled) = loaded.assembled else { return Err(loaded.mistakes) };
     if let Some(pipeline) = &case.pipeline {
