@@ -17,7 +17,7 @@ use super::endpoint::Endpoint;
 use super::pool::Pool;
 use super::proxy::Proxies;
 use super::redirect::FollowRedirects;
-use super::request::host_of;
+use super::request::server_of;
 use super::resolver::Resolver;
 use super::robots::Robots;
 use super::route::{Route, written_pair};
@@ -149,8 +149,8 @@ impl Clients {
         // A template that begins with a path always goes to the base.
         let is_relative = !prefix.is_empty() && !prefix.contains(':') && !prefix.starts_with("//");
         let host = match (&written, base) {
-            (Some(pair), _) => Some(pair.host.clone()),
-            (None, Some(base)) if is_relative => Some(host_of(base)),
+            (Some(pair), _) => Some(pair.server()),
+            (None, Some(base)) if is_relative => Some(server_of(base)),
             (None, _) => None,
         };
         let limits = settings.limits.of(client.settings.limits);

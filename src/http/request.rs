@@ -88,7 +88,12 @@ impl Response {
     }
 }
 
-/// The host of a URL, for labels and for fairness between hosts.
+/// The name of the server that a URL leads to, for fairness between servers.
+pub fn server_of(url: &Url) -> Text {
+    Pair::of(url).map(|pair| pair.server()).unwrap_or_default()
+}
+
+/// The host of a URL.
 pub fn host_of(url: &Url) -> Text {
     Pair::of(url).map(|pair| pair.host).unwrap_or_default()
 }

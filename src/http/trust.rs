@@ -24,6 +24,14 @@ impl Pair {
         Some(Self { host: host.into(), port })
     }
 
+    /// What tells servers apart: the host, with its port unless that is one of HTTP's own.
+    pub(super) fn server(&self) -> Text {
+        match self.port {
+            80 | 443 => self.host.clone(),
+            port => format!("{}:{port}", self.host).into(),
+        }
+    }
+
     /// Whether a URL leads there.
     pub(super) fn is_of(&self, url: &Url) -> bool {
         place_of(url) == Some((&*self.host, self.port))

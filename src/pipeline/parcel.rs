@@ -32,17 +32,7 @@ impl Parcel {
     /// A parcel that holds what its charge says.
     pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
         let size = charge.bytes();
-        Self {
-            item,
-            ack,
-            charge,
-            size,
-            tries: Tries::default(),
-            was_aside: false,
-            page: None,
-            url: None,
-            run: None,
-        }
+        Self { item, ack, charge, size, tries: Tries::default(), was_aside: false, page: None, url: None, run: None }
     }
 
     /// Puts what a component made of the item in its place.

@@ -93,11 +93,12 @@ fn a_source_does_not_wait_for_hosts_that_are_down_and_what_was_set_aside_for_the
     const HEALTHY: usize = 100;
     let is_up = Arc::new(AtomicBool::new(false));
     let own = is_up.clone();
-    let down = Server::start_at("127.0.5.1", move |_, connection| {
+    let down = Server::start(move |_, connection| {
         let is_up = own.load(Ordering::SeqCst);
         connection.write_all(&if is_up { server::json("1") } else { reply("500 Internal Server Error", &[], "") })
     });
-    let healthy = Server::start_at("127.0.5.2", |_, connection| connection.write_all(&server::json("1")));
+    // Of the same address: it is the port that tells them apart.
+    let healthy = Server::saying(server::json("1"));
     let urls = (0..DOWN).map(|n| down.url(&format!("/{n}"))).chain((0..HEALTHY).map(|n| healthy.url(&format!("/{n}"))));
     let workplace = Workplace::new(
         r#"

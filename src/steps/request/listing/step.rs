@@ -18,7 +18,7 @@ use crate::component::{
     Aim, Call, Child, Continuation, Fetch, Fetched, FilterFault, Mark, Outputs, Page, Reason, StepContext, with_fuel,
 };
 use crate::expr::Scope;
-use crate::http::{Request, Url, host_of, shown};
+use crate::http::{Request, Url, server_of, shown};
 use crate::model::{Fault, FaultKind, Item, Labels, Text, Value, Verdict, digest};
 use crate::runtime;
 use crate::store::{Change, Digest};
@@ -89,7 +89,7 @@ impl Fetch for ListingStep {
     fn aim(&self, item: &Item, page: Option<&Continuation>) -> Aim {
         if let Some(Progress { next: Next::Url(url), .. }) = page.and_then(Continuation::get) {
             // What is rendered for the item is the URL of its first page.
-            return Aim { host: Url::parse(url).map(|url| host_of(&url)).unwrap_or_default(), url: None };
+            return Aim { host: Url::parse(url).map(|url| server_of(&url)).unwrap_or_default(), url: None };
         }
         self.step.aim(item, None)
     }
