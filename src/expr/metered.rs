@@ -183,6 +183,9 @@ pub(super) fn bound_of_member(bound: u32, member: &Value) -> u32 {
 /// About how many bytes a value takes as JSON, with each shared member as often as it occurs.
 fn size_written_out(value: &Value) -> usize {
     fuel::spend(1);
+    if let Some(text) = value.json_text() {
+        return text.len();
+    }
     match value {
         Value::Number(Number::Literal(text)) | Value::Text(text) => 2 + text.len(),
         Value::Bytes(bytes) => 2 + bytes.len() / 3 * 4,
@@ -210,6 +213,8 @@ fn depth(value: &Value, limit: u32) -> u32 {
 /// The value without numbers that JSON lacks: as in jq, NaN becomes null and infinity the largest number.
 fn finite(value: Value) -> Value {
     match value {
+        // What came from JSON text and was not changed has no such numbers.
+        value if value.json_text().is_some() => value,
         Value::Number(Number::Float(float)) => Value::from(float.clamp(f64::MIN, f64::MAX)),
         Value::Array(values) => Value::array(values.into_vec().into_iter().map(finite).collect()),
         Value::Object(object) => object.into_iter().map(|(key, value)| (key, finite(value))).collect(),

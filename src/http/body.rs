@@ -23,6 +23,10 @@ const TURN: usize = 256 << 10;
 /// The first room that is made, if the server does not announce less.
 const FIRST_ROOM: usize = 64 << 10;
 
+/// How much room is made in all for each byte that has come, as far as the server announces so much: a large body is
+/// copied little while it grows, and a server that announces much and sends little is not given it.
+const TRUST: usize = 16;
+
 pub(super) struct BodyReader<'a> {
     pub limits: &'a Limits,
     pub clock: &'a Clock,
@@ -76,8 +80,12 @@ impl BodyReader<'_> {
             let missing = (bytes.len() + length).saturating_sub(bytes.capacity());
             if missing > 0 {
                 // Doubling keeps copies few; the announced length makes none necessary for most bodies.
-                let announced = usize::try_from(announced).unwrap_or(usize::MAX).min(FIRST_ROOM);
-                let room = missing.max(bytes.capacity()).max(announced).min(limit.bytes());
+                let announced = usize::try_from(announced).unwrap_or(usize::MAX);
+                let trusted = announced.min(bytes.capacity().saturating_mul(TRUST).max(FIRST_ROOM));
+                let room = match trusted.checked_sub(bytes.capacity()) {
+                    Some(room) if room >= missing => room,
+                    _ => missing.max(bytes.capacity()).min(limit.bytes()),
+                };
                 waited.during(self.meter.grow(room)).await;
                 bytes.reserve_exact(room);
             }

@@ -68,6 +68,11 @@ impl Array {
         self.0.raw.as_ref().map(Raw::text)
     }
 
+    /// See [`Value::compact_json`].
+    pub(super) fn compact_json(&self) -> Option<&str> {
+        self.0.raw.as_ref().and_then(Raw::compact)
+    }
+
     /// Appends the array as compact JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.0.raw.as_ref().is_some_and(|raw| raw.write(out)) {

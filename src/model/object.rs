@@ -167,6 +167,11 @@ impl Object {
         self.0.text().map(Raw::text)
     }
 
+    /// See [`Value::compact_json`].
+    pub(super) fn compact_json(&self) -> Option<&str> {
+        self.0.text().and_then(Raw::compact)
+    }
+
     /// Appends the object as compact JSON.
     pub(super) fn write(&self, out: &mut Vec<u8>) {
         if self.0.text().is_some_and(|raw| raw.write(out)) {

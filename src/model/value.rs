@@ -116,6 +116,15 @@ impl Value {
         }
     }
 
+    /// What [`super::json::write`] makes of an array or an object, if that is there already.
+    pub fn compact_json(&self) -> Option<&str> {
+        match self {
+            Value::Array(values) => values.compact_json(),
+            Value::Object(object) => object.compact_json(),
+            _ => None,
+        }
+    }
+
     /// The word for this value's type in messages, the one that jq uses.
     pub fn type_name(&self) -> &'static str {
         match self {

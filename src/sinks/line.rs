@@ -42,20 +42,38 @@ pub(super) async fn write_lines(form: &Form, items: impl IntoIterator<Item = &It
     }
 }
 
+/// About how many bytes the line of a value takes.
+pub(super) fn expected_length(value: &Value) -> usize {
+    const SHORT: usize = 64;
+    match value {
+        Value::Text(text) => text.len() + SHORT,
+        Value::Bytes(bytes) => bytes.len() + SHORT,
+        other => other.json_text().map_or(SHORT, str::len) + 1,
+    }
+}
+
+/// The bytes of a value that are written as they are, if there are such.
+pub(super) fn written_as_it_is<'v>(form: &Form, value: &'v Value) -> Option<&'v [u8]> {
+    match (form, value) {
+        (Form::Raw { .. }, Value::Text(text)) => Some(text.as_bytes()),
+        (Form::Raw { .. }, Value::Bytes(bytes)) => Some(bytes),
+        _ => value.compact_json().map(str::as_bytes),
+    }
+}
+
 pub(super) fn write_line(form: &Form, value: &Value, out: &mut Vec<u8>) {
+    match written_as_it_is(form, value) {
+        Some(bytes) => out.extend_from_slice(bytes),
+        None => json::write(value, out),
+    }
+    out.extend_from_slice(line_end(form));
+}
+
+/// What stands behind each item.
+pub(super) fn line_end(form: &Form) -> &[u8] {
     match form {
-        Form::Ndjson => {
-            json::write(value, out);
-            out.push(b'\n');
-        }
-        Form::Raw { separator } => {
-            match value {
-                Value::Text(text) => out.extend_from_slice(text.as_bytes()),
-                Value::Bytes(bytes) => out.extend_from_slice(bytes),
-                other => json::write(other, out),
-            }
-            out.extend_from_slice(separator.as_bytes());
-        }
+        Form::Ndjson => b"\n",
+        Form::Raw { separator } => separator.as_bytes(),
     }
 }
 

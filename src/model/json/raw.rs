@@ -107,6 +107,11 @@ impl Raw {
         &self.source.text()[place.range()]
     }
 
+    /// It as compact JSON, if that is how it stands there.
+    pub(in crate::model) fn compact(&self) -> Option<&str> {
+        (self.form == Form::Canonical).then(|| self.text())
+    }
+
     /// Appends it as compact JSON, if that can be told from the text alone.
     pub(in crate::model) fn write(&self, out: &mut Vec<u8>) -> bool {
         self.write_part(self.place, out)

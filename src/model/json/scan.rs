@@ -295,7 +295,7 @@ pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
         if at == point + 1 {
             return None;
         }
-        is_canonical = is_shortest(&text[whole..point], &text[point + 1..at]);
+        is_canonical = is_shortest(&text[whole..point], &text[point + 1..at]) || is_written_so(&text[start..at]);
     }
     if let Some(b'e' | b'E') = text.get(at) {
         let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
@@ -304,7 +304,7 @@ pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
         if at == digits {
             return None;
         }
-        is_canonical = false;
+        is_canonical = is_written_so(&text[start..at]);
     }
     Some(Token { end: at, is_canonical, has_escape: false })
 }
@@ -316,6 +316,18 @@ fn is_shortest(whole: &[u8], fraction: &[u8]) -> bool {
     whole.len() + fraction.len() <= 15
         && (fraction.len() == 1
             || (fraction.last() != Some(&b'0') && (whole.first() != Some(&b'0') || !fraction.starts_with(b"00"))))
+}
+
+/// Whether a float is written like this again, seen by writing it.
+#[cold]
+fn is_written_so(float: &[u8]) -> bool {
+    // No float is written with more than 25 bytes.
+    let mut written = [0; 32];
+    let mut left = &mut written[..];
+    let parsed = str::from_utf8(float).ok().and_then(|float| float.parse::<f64>().ok());
+    let is_written = parsed.is_some_and(|float| serde_json::to_writer(&mut left, &float).is_ok());
+    let length = 32 - left.len();
+    is_written && written[..length] == *float
 }
 
 #[inline]

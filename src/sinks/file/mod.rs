@@ -22,7 +22,7 @@ use crate::runtime::{self, Clock, GroupThread};
 use crate::settings::Section;
 use csv::Columns;
 use rotation::Rotation;
-use writer::{Chunk, Writer};
+use writer::{Chunk, Piece, Writer};
 
 pub(super) const KIND: Kind<dyn SinkSettings> = Kind {
     name: "file",
@@ -175,8 +175,9 @@ impl Sink for FileSink {
             }
             match self.path_of(item).await {
                 Ok(path) => {
-                    let (lines, places) =
-                        files.entry(path).or_insert_with(|| (Lines::new(&self.options.form), Vec::new()));
+                    let (lines, places) = files
+                        .entry(path)
+                        .or_insert_with(|| (Lines::new(&self.options.form, self.room(batch)), Vec::new()));
                     match lines.push(&item.value) {
                         Ok(()) => places.push(place),
                         Err(message) => faults.push((place, Fault::reject(FaultKind::Refused, message))),
@@ -188,7 +189,7 @@ impl Sink for FileSink {
         files.retain(|_, (_, places)| !places.is_empty());
         let (chunks, places): (Vec<_>, Vec<_>) = files
             .into_iter()
-            .map(|(path, (lines, places))| (Chunk { path: PathBuf::from(&*path), bytes: lines.finish() }, places))
+            .map(|(path, (lines, places))| (Chunk { path: PathBuf::from(&*path), pieces: lines.finish() }, places))
             .unzip();
         let ended = || Fault::stop(FaultKind::Panic, "the thread that writes to a file has ended");
         let answers = self.thread.ask(chunks).await.ok_or_else(ended)?;
@@ -213,6 +214,14 @@ impl Sink for FileSink {
 }
 
 impl FileSink {
+    /// How long the lines of a batch will be that all go to one file.
+    fn room(&self, batch: &[Item]) -> usize {
+        if self.constant.is_none() {
+            return 0;
+        }
+        batch.iter().map(|item| line::expected_length(&item.value)).filter(|length| *length < LONG).sum()
+    }
+
     async fn path_of(&self, item: &Item) -> Result<Text, Fault> {
         if let Some(path) = &self.constant {
             return Ok(path.clone());
@@ -226,16 +235,20 @@ impl FileSink {
     }
 }
 
+/// Values of this many bytes are written from where they are.
+const LONG: usize = 32 << 10;
+
 /// What is to be appended to one file.
 enum Lines<'a> {
-    Text { form: &'a line::Form, out: Vec<u8> },
+    Text { form: &'a line::Form, pieces: Vec<Piece>, out: Vec<u8> },
     Csv { columns: &'a Columns, rows: csv::Rows },
 }
 
 impl<'a> Lines<'a> {
-    fn new(form: &'a Form) -> Self {
+    /// `room` is how many bytes are expected.
+    fn new(form: &'a Form, room: usize) -> Self {
         match form {
-            Form::Lines(form) => Lines::Text { form, out: Vec::new() },
+            Form::Lines(form) => Lines::Text { form, pieces: Vec::new(), out: Vec::with_capacity(room) },
             Form::Csv(columns) => Lines::Csv { columns, rows: csv::Rows::new() },
         }
     }
@@ -243,19 +256,28 @@ impl<'a> Lines<'a> {
     /// The error says why the value cannot be written.
     fn push(&mut self, value: &Value) -> Result<(), String> {
         match self {
-            Lines::Text { form, out } => {
-                line::write_line(form, value, out);
+            Lines::Text { form, pieces, out } => {
+                if line::written_as_it_is(form, value).is_some_and(|bytes| bytes.len() >= LONG) {
+                    pieces.push(Piece::Lines(std::mem::take(out)));
+                    pieces.push(Piece::Long { form: form.clone(), value: value.clone() });
+                    out.extend_from_slice(line::line_end(form));
+                } else {
+                    line::write_line(form, value, out);
+                }
                 Ok(())
             }
             Lines::Csv { columns, rows } => rows.push(columns, value),
         }
     }
 
-    fn finish(self) -> Vec<u8> {
-        match self {
-            Lines::Text { out, .. } => out,
-            Lines::Csv { rows, .. } => rows.finish(),
-        }
+    fn finish(self) -> Vec<Piece> {
+        let (mut pieces, rest) = match self {
+            Lines::Text { pieces, out, .. } => (pieces, out),
+            Lines::Csv { rows, .. } => (Vec::new(), rows.finish()),
+        };
+        pieces.push(Piece::Lines(rest));
+        pieces.retain(|piece| !piece.is_empty());
+        pieces
     }
 }
 

@@ -11,14 +11,43 @@ use jiff::Timestamp;
 
 use super::appender::{Appender, open_and_hold};
 use super::rotation::{Tidier, put_away};
-use super::{Form, Options};
-use crate::model::{Fault, FaultKind, Verdict};
+use super::{Form, Options, line};
+use crate::model::{Fault, FaultKind, Value, Verdict};
 use crate::runtime::{Clock, GroupWork};
 
 /// The lines of one batch for one file.
 pub(super) struct Chunk {
     pub(super) path: PathBuf,
-    pub(super) bytes: Vec<u8>,
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Bytes that are written in one go.
+pub(super) enum Piece {
+    Lines(Vec<u8>),
+    /// A value that is written as it is, and too long to be copied first.
+    Long {
+        form: line::Form,
+        value: Value,
+    },
+}
+
+impl Piece {
+    pub(super) fn is_empty(&self) -> bool {
+        self.bytes().is_empty()
+    }
+
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Piece::Lines(lines) => lines,
+            Piece::Long { form, value } => line::written_as_it_is(form, value).unwrap_or_default(),
+        }
+    }
+}
+
+impl Chunk {
+    fn len(&self) -> usize {
+        self.pieces.iter().map(|piece| piece.bytes().len()).sum()
+    }
 }
 
 /// How many files are open at once; beyond it the one that was not written for longest is closed.
@@ -68,7 +97,7 @@ impl Writer {
     }
 
     /// Appends chunks to a file, and syncs it.
-    fn append(&mut self, path: &Path, chunks: &[&[u8]]) -> Result<(), Stopped> {
+    fn append(&mut self, path: &Path, chunks: &[&Chunk]) -> Result<(), Stopped> {
         let mut appender = self.take(path).map_err(|error| Stopped { done: 0, error })?;
         let mut done = 0;
         let written = self.write(path, &mut appender, chunks, &mut done);
@@ -109,7 +138,7 @@ impl Writer {
     }
 
     /// Counts in `done` the chunks that are on disk.
-    fn write(&mut self, path: &Path, appender: &mut Appender, chunks: &[&[u8]], done: &mut usize) -> io::Result<()> {
+    fn write(&mut self, path: &Path, appender: &mut Appender, chunks: &[&Chunk], done: &mut usize) -> io::Result<()> {
         self.inspect(path, appender)?;
         for (place, chunk) in chunks.iter().enumerate() {
             if self.is_due(appender, chunk.len())? {
@@ -122,7 +151,9 @@ impl Writer {
             {
                 appender.write(&columns.header)?;
             }
-            appender.write(chunk)?;
+            for piece in &chunk.pieces {
+                appender.write(piece.bytes())?;
+            }
         }
         appender.sync()?;
         *done = chunks.len();
@@ -181,7 +212,7 @@ impl GroupWork for Writer {
     const WEIGHT_LIMIT: usize = GROUP_BYTES;
 
     fn weight(chunks: &Vec<Chunk>) -> usize {
-        chunks.iter().map(|chunk| chunk.bytes.len()).sum()
+        chunks.iter().map(Chunk::len).sum()
     }
 
     fn work(&mut self, batches: Vec<Vec<Chunk>>, _is_closing: &dyn Fn() -> bool) -> Vec<Vec<Result<(), Fault>>> {
@@ -193,7 +224,7 @@ impl GroupWork for Writer {
             }
         }
         for (path, places) in files {
-            let chunks: Vec<&[u8]> = places.iter().map(|(batch, place)| &*batches[*batch][*place].bytes).collect();
+            let chunks: Vec<&Chunk> = places.iter().map(|(batch, place)| &batches[*batch][*place]).collect();
             if let Err(stopped) = self.append(path, &chunks) {
                 let fault = self.fault(path, &stopped.error);
                 for (batch, place) in &places[stopped.done..] {
