@@ -176,6 +176,20 @@ fn explain_says_that_items_are_discarded_and_that_standard_input_cannot_be_asked
 }
 
 #[test]
+fn explain_says_what_runs_each_filter() {
+    let config = "[pipeline.a]\nfrom = { items = [1] }\nsteps = [\n  { map = '{id, name: (.name // \"\")}', when = '.. == 1' },\n  \
+                  { get = 'https://a.example/{.id}' },\n]\nto = [{ file = 'out/{.day | walk(.)}.ndjson' }]";
+    let (out, err, _) = run(&[("a.toml", config)], &["explain", "a.toml"], &[]);
+    for shown in [
+        "  # filters: `filter` native, `when` in jaq\n  { map",
+        "16 workers; filters: `url` native\n  { get",
+        "1 worker; filters: `path` in jaq\n  { file",
+    ] {
+        assert!(out.contains(shown), "`{shown}` is not in\n{out}{err}");
+    }
+}
+
+#[test]
 fn explain_prints_the_error_table_of_each_network_step() {
     let (out, _, code) = run(&[("a.toml", QUAKES)], &["explain", "--errors", "a.toml", "quakes"], &ENVIRONMENT);
     assert_eq!(code, 0);

@@ -10,10 +10,11 @@ use jiff::Timestamp;
 use super::{EXIT_CONFIG, EXIT_USAGE, mistakes, output};
 use crate::assemble::{self, Assembled, ComponentDescription, Description, PipelineDescription, QUEUE};
 use crate::component::Promise;
+use crate::expr::Engine;
 use crate::model::secret;
 use crate::pipeline::{PipelinePlan, STAGE_CHANNEL};
 use crate::runtime::Clock;
-use crate::settings::{Fill, Record, Shown, expanded, key_to_toml, text_to_toml, way_out};
+use crate::settings::{Fill, Inner, Record, Shown, expanded, key_to_toml, text_to_toml, way_out};
 
 #[derive(Debug, Args)]
 pub(super) struct ExplainArguments {
@@ -75,8 +76,8 @@ fn write_config(out: &mut Vec<u8>, assembled: &Assembled, name: Option<&str>, no
             write_settings(out, &sink.inner)?;
             continue;
         }
-        if let Some(queue) = sink_queue(assembled, &sink.id) {
-            writeln!(out, "# {queue}")?;
+        if let Some(comment) = joined(sink_queue(assembled, &sink.id), engines(sink)) {
+            writeln!(out, "# {comment}")?;
         }
         write_setting(out, sink.kind, &expanded(&sink.inner))?;
         write_settings(out, &sink.beside)?;
@@ -133,6 +134,9 @@ fn write_pipeline(
         let ticks: Vec<String> = ticks.iter().map(|tick| tick.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).collect();
         writeln!(out, "# next ticks: {}", ticks.join(", "))?;
     }
+    if let Some(engines) = engines(&pipeline.source) {
+        writeln!(out, "# {engines}")?;
+    }
     write_setting(out, "from", &component(&pipeline.source))?;
     let steps = pipeline.steps.iter().zip(&plan.steps);
     let mut stage = 0;
@@ -145,7 +149,7 @@ fn write_pipeline(
             };
             format!("stage {stage}: a queue of {STAGE_CHANNEL} items, and {}{unchanged}", workers(plan.workers))
         });
-        (comment, component(step))
+        (joined(comment, engines(step)), component(step))
     });
     write_list(out, "steps", &steps.collect::<Vec<_>>())?;
     match (pipeline.is_logged, pipeline.to.is_empty()) {
@@ -156,7 +160,7 @@ fn write_pipeline(
     let to = pipeline.to.iter().map(|name| {
         let inline = assembled.description.sinks.iter().find(|sink| sink.is_inline && sink.id == *name);
         match inline {
-            Some(sink) => (sink_queue(assembled, name), component(sink)),
+            Some(sink) => (joined(sink_queue(assembled, name), engines(sink)), component(sink)),
             None => (None, Shown::Plain(text_to_toml(name))),
         }
     });
@@ -178,6 +182,36 @@ fn sink_queue(assembled: &Assembled, name: &str) -> Option<String> {
     let plan = assembled.sinks.iter().find(|plan| *plan.name == *name)?;
     let buffer = if plan.buffer.is_some() { ", then its buffer on disk" } else { "" };
     Some(format!("sink {name}: a queue of {} items{buffer}, and {}", plan.channel(), workers(plan.workers)))
+}
+
+fn joined(one: Option<String>, other: Option<String>) -> Option<String> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(format!("{one}; {other}")),
+        (one, other) => one.or(other),
+    }
+}
+
+/// What runs each filter of a component, if it has some.
+fn engines(component: &ComponentDescription) -> Option<String> {
+    fn collect(records: &[Record], before: &str, found: &mut Vec<String>) {
+        for record in records {
+            let key = format!("{before}{}", record.key);
+            match record.engine {
+                Some(Engine::Native) => found.push(format!("`{key}` native")),
+                Some(Engine::Jaq) => found.push(format!("`{key}` in jaq")),
+                None => {}
+            }
+            match &record.inner {
+                Inner::Table(inner) => collect(inner, &format!("{key}."), found),
+                Inner::List(elements) => elements.iter().for_each(|inner| collect(inner, &format!("{key}."), found)),
+                Inner::None | Inner::Free => {}
+            }
+        }
+    }
+    let mut found = Vec::new();
+    collect(&component.inner, "", &mut found);
+    collect(&component.beside, "", &mut found);
+    (!found.is_empty()).then(|| format!("filters: {}", found.join(", ")))
 }
 
 fn workers(count: usize) -> String {

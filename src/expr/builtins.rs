@@ -157,7 +157,7 @@ fn binary_search(values: Metered, wanted: &Metered) -> ValR<Metered> {
 }
 
 /// The value without what stands at these paths.
-fn delete_paths(mut value: Metered, paths: Metered) -> ValR<Metered> {
+pub(super) fn delete_paths(mut value: Metered, paths: Metered) -> ValR<Metered> {
     let Value::Array(array) = &paths.value else { return Err(Error::typ(paths, "array")) };
     let mut sorted: Vec<&Value> = array.iter().collect();
     // From the last one on, so that no deletion moves what another path names.

@@ -72,8 +72,8 @@ enum Program {
     Jaq { jaq: jaq_core::Filter<Language>, vars: Vars },
 }
 
-/// What runs a filter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What runs a filter; the faster one first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Engine {
     /// gatherd's own operations.
     Native,
@@ -160,6 +160,10 @@ impl Filter {
                 return Err(Halt::Enough);
             }
             fuel::spend(3);
+            if values.is_empty() {
+                // Most filters have one output.
+                values.reserve_exact(1);
+            }
             values.push(output.into_value());
             Ok(())
         })?;

@@ -171,13 +171,8 @@ pub(super) fn is_container(value: &Value) -> bool {
 }
 
 fn member_of(bound: u32, value: Value) -> Metered {
-    let bound = bound_of_member(bound, &value);
+    let bound = if is_container(&value) { bound.saturating_sub(1).max(1) } else { 0 };
     Metered { value, bound }
-}
-
-/// How deep a member nests at most of a value that nests no deeper than `bound`.
-pub(super) fn bound_of_member(bound: u32, member: &Value) -> u32 {
-    if is_container(member) { bound.saturating_sub(1).max(1) } else { 0 }
 }
 
 /// About how many bytes a value takes as JSON, with each shared member as often as it occurs.

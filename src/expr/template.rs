@@ -5,7 +5,7 @@ use std::fmt;
 use percent_encoding::{AsciiSet, CONTROLS, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::cut::{Piece, cut};
-use super::{Filter, FilterError, Scope, SyntaxError, Vars};
+use super::{Engine, Filter, FilterError, Scope, SyntaxError, Vars};
 use crate::model::{Text, Value};
 
 /// How the results of a template's filters are written into its text.
@@ -115,6 +115,15 @@ impl Template {
     /// Whether the text begins with a filter. With [`Encoding::Url`] even the host is data then.
     pub fn begins_with_data(&self) -> bool {
         matches!(self.parts.first(), Some(Part::Filter(_)))
+    }
+
+    /// What runs its filters: jaq if that runs one of them, nothing if there are none.
+    pub fn engine(&self) -> Option<Engine> {
+        let filters = self.parts.iter().filter_map(|part| match part {
+            Part::Text(_) => None,
+            Part::Filter(filter) => Some(filter.engine()),
+        });
+        filters.max()
     }
 
     pub fn render(&self, input: &Value, scope: &Scope<'_>) -> Result<Text, FilterError> {

@@ -1,6 +1,7 @@
 //! What the readers asked for: the settings of a table, as its reader knows them.
 
 use super::{Form, Shown};
+use crate::expr::Engine;
 
 /// The key of a record that stands for whatever keys the author chooses.
 pub const ANY_KEY: &str = "NAME";
@@ -18,6 +19,8 @@ pub struct Record {
     pub presence: Presence,
     /// As it is written in the config, in TOML on one line; secrets are masked. Nothing if it was left out.
     pub given: Option<String>,
+    /// What runs the filter that it is; of a text with filters in it, jaq if that runs one of them.
+    pub engine: Option<Engine>,
     /// It stands beside the component key, not inside.
     pub is_beside: bool,
     pub inner: Inner,
@@ -70,7 +73,7 @@ pub fn expanded(records: &[Record]) -> Shown {
 pub(super) fn merge(records: &mut Vec<Record>, described: &[Record]) {
     for known in described {
         match records.iter_mut().find(|record| record.key == known.key && record.is_beside == known.is_beside) {
-            None => records.push(Record { given: None, ..known.clone() }),
+            None => records.push(Record { given: None, engine: None, ..known.clone() }),
             Some(record) => match (&mut record.inner, &known.inner) {
                 (Inner::Table(inner), Inner::Table(known)) => merge(inner, known),
                 (Inner::List(elements), Inner::List(known)) => {

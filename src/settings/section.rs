@@ -137,7 +137,9 @@ impl<'a> Section<'a> {
             let mut record = record(key, T::expects(), T::form(), about, Presence::Optional);
             record.given = Some(T::show_given(&entry.node));
             self.records.push(record);
-            entries.extend(self.read_node(key, &entry.node).map(|value| (key.to_owned(), value)));
+            let value: Option<T> = self.read_node(key, &entry.node);
+            self.last_record().engine = value.as_ref().and_then(T::engine);
+            entries.extend(value.map(|value| (key.to_owned(), value)));
         }
         entries
     }
@@ -343,7 +345,9 @@ impl<'a> Section<'a> {
         match self.find(key, T::expects(), T::form(), about, presence) {
             Some(node) => {
                 self.last_record().given = Some(T::show_given(node));
-                self.read_node(key, node)
+                let value: Option<T> = self.read_node(key, node);
+                self.last_record().engine = value.as_ref().and_then(T::engine);
+                value
             }
             None => (is_required && self.reading.is_describing()).then(T::placeholder),
         }
@@ -409,7 +413,7 @@ impl<'a> Section<'a> {
 
 fn record(key: &str, expects: String, form: Form, about: &'static str, presence: Presence) -> Record {
     let (key, short, given, is_beside, inner) = (key.to_owned(), None, None, false, Inner::None);
-    Record { key, expects, form, short, about, presence, given, is_beside, inner }
+    Record { key, expects, form, short, about, presence, given, engine: None, is_beside, inner }
 }
 
 fn has_unset(reading: &Reading, text: &str) -> bool {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use super::fill::{Piece, pieces};
 use super::tree::{Data, Node};
 use super::{Form, Reading, Rule};
-use crate::expr::{SyntaxError, Vars};
+use crate::expr::{Engine, SyntaxError, Vars};
 
 /// A type that a setting can have.
 pub trait Setting: Sized {
@@ -23,6 +23,11 @@ pub trait Setting: Sized {
     /// How the author wrote it, without what must not be shown.
     fn show_given(node: &Node) -> String {
         node.to_toml()
+    }
+
+    /// What runs it, if it is a filter.
+    fn engine(&self) -> Option<Engine> {
+        None
     }
 
     /// Any value of this type, for when a component is only asked what its settings are.

@@ -8,7 +8,7 @@ use super::fill::{Piece, pieces};
 use super::setting::{Given, Setting, Wrong};
 use super::tree::{Data, Entry, Node, key_to_toml, text_to_toml};
 use super::{Form, Rule};
-use crate::expr::{Filter, Vars};
+use crate::expr::{Engine, Filter, Vars};
 use crate::model::secret::{self, MASK};
 use crate::model::{Number, Rate, Size, Text, Value, parse_duration, show_duration};
 
@@ -278,6 +278,10 @@ impl Setting for Filter {
 
     fn show(&self) -> String {
         text_to_toml(self.source())
+    }
+
+    fn engine(&self) -> Option<Engine> {
+        Some(Filter::engine(self))
     }
 
     fn placeholder() -> Self {

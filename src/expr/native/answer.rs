@@ -1,7 +1,7 @@
 //! What an operation works on and what it answers.
 
 use crate::expr::fuel;
-use crate::expr::metered::{Metered, bound_of_member, is_container};
+use crate::expr::metered::{Metered, is_container};
 use crate::model::Value;
 use crate::model::json::MAX_DEPTH;
 
@@ -9,14 +9,14 @@ use crate::model::json::MAX_DEPTH;
 #[derive(Clone, Copy)]
 pub(in crate::expr) struct View<'v> {
     pub(super) value: &'v Value,
-    /// For arrays and objects, how deep they nest at most.
-    pub(super) bound: u32,
+    /// How deep the value nests at most, if it is an array or an object.
+    bound: u32,
 }
 
 impl<'v> View<'v> {
     /// A value from outside of the run.
     pub(super) fn input(value: &'v Value) -> Self {
-        Self { value, bound: if is_container(value) { MAX_DEPTH as u32 } else { 0 } }
+        Self { value, bound: MAX_DEPTH as u32 }
     }
 
     pub(super) fn of(metered: &'v Metered) -> Self {
@@ -29,11 +29,16 @@ impl<'v> View<'v> {
 
     /// A member of this value.
     pub(super) fn member(self, value: &'v Value) -> Self {
-        Self { value, bound: bound_of_member(self.bound, value) }
+        // A member that is an array or an object nests at least one deep.
+        Self { value, bound: self.bound.saturating_sub(1).max(1) }
+    }
+
+    pub(super) fn depth_bound(self) -> u32 {
+        if is_container(self.value) { self.bound } else { 0 }
     }
 
     pub(super) fn to_metered(self) -> Metered {
-        Metered::bounded(self.value.clone(), self.bound)
+        Metered::bounded(self.value.clone(), self.depth_bound())
     }
 }
 

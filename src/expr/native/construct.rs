@@ -4,9 +4,10 @@
 //! without output leaves nothing to make, even if a part before it has failed; else the first failure counts.
 
 use std::cell::Cell;
+use std::fmt::Write as _;
 
 use super::answer::{Answer, View};
-use super::operation::{Entry, Key, Node};
+use super::operation::{Entry, Key, Node, Operation};
 use super::run::{Failure, Flow, Halt, Here, OneAnswer, Out, Run};
 use crate::expr::fuel;
 use crate::expr::metered::{ENTRY, Metered, NODE};
@@ -29,7 +30,10 @@ impl Run<'_> {
     ) -> Result<Option<(Answer<'v>, Answer<'v>)>, Failure> {
         match self.one(left, here) {
             Ok(None) => Ok(None),
-            Ok(Some(left)) => Ok(self.one(right, here)?.map(|right| (left, right))),
+            Ok(Some(left)) => match &right.operation {
+                Operation::Constant(right) => Ok(Some((left, Answer::Part(View::of(right))))),
+                _ => Ok(self.one(right, here)?.map(|right| (left, right))),
+            },
             Err(failure) => match self.one(right, here) {
                 Ok(None) => Ok(None),
                 _ => Err(failure),
@@ -61,7 +65,7 @@ impl Run<'_> {
             made += 1;
             match self.entry(entry, here) {
                 Ok(Some((key, value))) => {
-                    inside = inside.max(value.view().bound);
+                    inside = inside.max(value.view().depth_bound());
                     Some((key, value.into_metered().value))
                 }
                 other => {
@@ -181,6 +185,9 @@ fn push_text(value: View<'_>, text: &mut String) {
         Value::Null => text.push_str("null"),
         Value::Bool(truth) => text.push_str(if *truth { "true" } else { "false" }),
         Value::Number(Number::Literal(digits)) => text.push_str(digits),
+        Value::Number(Number::Int(int)) => {
+            let _ = write!(text, "{int}");
+        }
         _ => text.push_str(&value.to_metered().json()),
     }
 }

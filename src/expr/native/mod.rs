@@ -12,6 +12,7 @@ mod order;
 mod path;
 mod run;
 mod translate;
+mod update;
 
 pub(super) use self::answer::Answer;
 use self::answer::View;

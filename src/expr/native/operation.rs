@@ -6,6 +6,7 @@ use jaq_core::ops::{Cmp, Math};
 
 use super::foreign::Foreign;
 use super::functions::Function;
+use super::update::Update;
 use crate::expr::metered::Metered;
 use crate::expr::regular::Expression;
 use crate::model::Text;
@@ -73,6 +74,9 @@ pub(super) enum Operation {
     Reduce(Box<Reduce>),
     /// `sort_by(f)` and its like.
     By(Arrange, Box<Node>),
+    Update(Box<Update>),
+    /// `del(.a, .b)`: without what these paths, from the input on, lead to.
+    Delete(Vec<Path>),
     /// A function of the input, and of an argument if it takes one.
     Call(Function, Option<Box<Node>>),
     /// `test("…")` with an expression that is known.
@@ -92,6 +96,10 @@ pub(super) struct Path {
 impl Path {
     pub(super) fn starts_at_input(&self) -> bool {
         matches!(self.of.operation, Operation::Input)
+    }
+
+    fn has_each(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step.to, To::Each))
     }
 }
 
@@ -154,13 +162,15 @@ impl Node {
         match &operation {
             Operation::Input | Operation::Fail | Operation::Not | Operation::Test(_) => reads_input = true,
             Operation::Call(..) => reads_input = true,
-            Operation::By(..) | Operation::Foreign(..) => (many, reads_input) = (false, true),
+            Operation::By(..) | Operation::Foreign(..) | Operation::Update(_) | Operation::Delete(_) => {
+                (many, reads_input) = (false, true)
+            }
             Operation::Variable(_) | Operation::Labels | Operation::Label(_) | Operation::Window | Operation::Now => {
                 reads_scope = true
             }
             // What the right side takes is what the left side gives.
             Operation::Pipe(sides) => reads_input = sides[0].reads_input,
-            Operation::Path(path) => many |= path.steps.iter().any(|step| matches!(step.to, To::Each)),
+            Operation::Path(path) => many |= path.has_each(),
             Operation::Comma(_) => many = true,
             Operation::Collect(_) | Operation::First(_) | Operation::Reduce(_) => many = false,
             _ => {}
@@ -183,6 +193,8 @@ impl Node {
             Operation::Object(entries) => sum(&mut entries.iter().map(|entry| &entry.value)),
             Operation::Calculate(_, sides) => sum(&mut sides.iter()),
             Operation::Path(path) => path.of.copies(),
+            Operation::Update(update) if update.path.has_each() => u64::MAX,
+            Operation::Update(update) => update.with.copies().saturating_add(1),
             _ => {
                 let mut most = 1;
                 self.operation.each_child(&mut |child| most = most.max(child.copies()));
@@ -233,6 +245,11 @@ impl Operation {
                 catch.iter().for_each(|catch| visit(catch));
             }
             Self::Reduce(reduce) => [&reduce.of, &reduce.start, &reduce.step].into_iter().for_each(visit),
+            Self::Update(update) => {
+                update.path.indices.iter().for_each(&mut *visit);
+                visit(&update.with);
+            }
+            Self::Delete(paths) => paths.iter().flat_map(|path| &path.indices).for_each(visit),
             Self::Call(_, argument) => argument.iter().for_each(|argument| visit(argument)),
         }
     }

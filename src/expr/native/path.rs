@@ -5,7 +5,7 @@ use std::ops::Range;
 use jaq_core::{Error, ValT};
 
 use super::answer::{Answer, View};
-use super::operation::{Index, Path, Step, To};
+use super::operation::{Index, Operation, Path, Step, To};
 use super::run::{Failure, Flow, Halt, Here, OneAnswer, Out, Run};
 use crate::expr::fuel;
 use crate::expr::metered::{Metered, position};
@@ -14,9 +14,21 @@ use crate::model::Value;
 impl Run<'_> {
     /// Where a path leads that has no `[]` in it.
     pub(super) fn path<'v>(&self, path: &'v Path, here: Here<'v>) -> OneAnswer<'v> {
-        let Some(mut at) = self.one(&path.of, here)? else { return Ok(None) };
+        let (mut at, steps) = match path.of.operation {
+            Operation::Input => {
+                let (view, followed) = along_keys(here.input, &path.steps);
+                (Answer::Part(view), &path.steps[followed..])
+            }
+            _ => match self.one(&path.of, here)? {
+                Some(at) => (at, &path.steps[..]),
+                None => return Ok(None),
+            },
+        };
+        if steps.is_empty() {
+            return Ok(Some(at));
+        }
         let Some(indices) = self.indices(path, here)? else { return Ok(None) };
-        for step in &path.steps {
+        for step in steps {
             let next = match at {
                 Answer::Part(view) => step.from(view, &indices),
                 Answer::New(value) => step.from(View::of(&value), &indices).map(Answer::detached),
@@ -41,7 +53,7 @@ impl Run<'_> {
 
     /// What stands in a path's brackets. If one of them has no output, the path leads nowhere, whether or not another
     /// fails.
-    fn indices(&self, path: &Path, here: Here<'_>) -> Result<Option<Vec<Metered>>, Failure> {
+    pub(super) fn indices(&self, path: &Path, here: Here<'_>) -> Result<Option<Vec<Metered>>, Failure> {
         let mut indices = Vec::with_capacity(path.indices.len());
         let mut failed = None;
         for index in &path.indices {
@@ -53,6 +65,19 @@ impl Run<'_> {
         }
         failed.map_or(Ok(Some(indices)), Err)
     }
+}
+
+/// Where the keys lead that a path begins with, and how many steps that are: the common case, without any ado.
+fn along_keys<'v>(from: View<'v>, steps: &[Step]) -> (View<'v>, usize) {
+    let mut at = from;
+    for (followed, step) in steps.iter().enumerate() {
+        at = match (&step.to, at.value) {
+            (To::Key(key), Value::Object(object)) => object.get(key).map_or(View::null(), |value| at.member(value)),
+            (To::Key(_), Value::Null) => at,
+            _ => return (at, followed),
+        };
+    }
+    (at, steps.len())
 }
 
 fn follow(steps: &[Step], at: Answer<'_>, indices: &[Metered], out: &mut Out<'_>) -> Flow {
@@ -78,7 +103,7 @@ fn follow(steps: &[Step], at: Answer<'_>, indices: &[Metered], out: &mut Out<'_>
 
 impl Step {
     /// What this step leads to from a value; null where there is nothing.
-    fn from<'v>(&self, view: View<'v>, indices: &[Metered]) -> Result<Answer<'v>, Failure> {
+    pub(super) fn from<'v>(&self, view: View<'v>, indices: &[Metered]) -> Result<Answer<'v>, Failure> {
         let index = match &self.to {
             To::Key(key) => {
                 return match view.value {
@@ -112,7 +137,7 @@ impl Step {
 }
 
 impl Index {
-    fn value<'i>(&'i self, indices: &'i [Metered]) -> &'i Metered {
+    pub(super) fn value<'i>(&'i self, indices: &'i [Metered]) -> &'i Metered {
         match self {
             Self::Known(value) => value,
             Self::Computed(place) => &indices[*place],

@@ -129,7 +129,9 @@ impl Run<'_> {
             Operation::First(inner) => self.first(inner, here),
             Operation::Reduce(reduce) => self.reduce(reduce, here),
             Operation::By(arrange, key) => self.arrange(*arrange, key, here),
-            Operation::Call(..) => Ok(self.consume(node, here.input.to_metered(), here.bindings)?.map(Answer::New)),
+            Operation::Call(..) | Operation::Update(_) | Operation::Delete(_) => {
+                Ok(self.consume(node, here.input.to_metered(), here.bindings)?.map(Answer::New))
+            }
             Operation::Test(expression) => match here.input.value {
                 Value::Text(text) => new(expression.is_in(text)),
                 _ => Err(Error::typ(here.input.to_metered(), "string")),
@@ -261,7 +263,12 @@ impl Run<'_> {
 impl Run<'_> {
     /// The output of an operation that has at most one, on an input of its own: what nobody else holds is changed
     /// where it is.
-    fn consume(&self, node: &Node, input: Metered, bindings: &Bindings<'_>) -> Result<Option<Metered>, Failure> {
+    pub(super) fn consume(
+        &self,
+        node: &Node,
+        input: Metered,
+        bindings: &Bindings<'_>,
+    ) -> Result<Option<Metered>, Failure> {
         let here = Here { input: View::of(&input), bindings };
         match &node.operation {
             Operation::Input => Ok(Some(input)),
@@ -285,6 +292,8 @@ impl Run<'_> {
                 let right = right.into_metered();
                 math.run(input, right).map(Some)
             }
+            Operation::Update(update) => self.update(update, input, bindings),
+            Operation::Delete(paths) => self.delete(paths, input, bindings).map(Some),
             Operation::Call(function, argument) => {
                 let argument = match argument {
                     None => None,

@@ -18,6 +18,7 @@ use self::scope::{Named, Place};
 use super::answer::Answer;
 use super::operation::{Entry, Index, Key, Node, Operation, Path, Reduce, Step, To};
 use super::run::{Bindings, Here, Run};
+use super::update::{Change, Update};
 use super::{View, fuel};
 use crate::expr::language::{self, Seen};
 use crate::expr::metered::Metered;
@@ -139,8 +140,21 @@ impl Translator {
             BinaryOp::And => Operation::Logic { decided_by: false, sides: sides.into() },
             BinaryOp::Math(math) => Operation::Calculate(*math, sides.into()),
             BinaryOp::Cmp(sign) => Operation::Compare(*sign, sides.into()),
-            BinaryOp::Assign | BinaryOp::Update | BinaryOp::UpdateMath(_) | BinaryOp::UpdateAlt => return None,
+            BinaryOp::Assign => return self.update(sides, Change::Assign),
+            BinaryOp::Update => return self.update(sides, Change::Apply),
+            BinaryOp::UpdateMath(math) => return self.update(sides, Change::Calculate(*math)),
+            BinaryOp::UpdateAlt => return self.update(sides, Change::Default),
         })
+    }
+
+    /// A change of what one path leads to, by something that has one output at most.
+    fn update(&self, [left, with]: [Node; 2], change: Change) -> Option<Node> {
+        match left.operation {
+            Operation::Path(path) if path.starts_at_input() && !with.many => {
+                self.node(Operation::Update(Update { path: *path, change, with }.into()))
+            }
+            _ => None,
+        }
     }
 
     /// `value as $name | rest`

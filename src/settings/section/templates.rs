@@ -41,6 +41,7 @@ impl Section<'_> {
         for (key, entry) in table.iter() {
             templates.extend(self.compile(key, &entry.node, encoding).map(|template| (key.to_owned(), template)));
         }
+        self.last_record().engine = templates.iter().filter_map(|(_, template)| template.engine()).max();
         templates
     }
 
@@ -53,7 +54,11 @@ impl Section<'_> {
     ) -> Option<Template> {
         let is_required = presence == Presence::Required;
         match self.find(key, expects_template(encoding), Form::Text, about, presence) {
-            Some(node) => self.compile(key, node, encoding),
+            Some(node) => {
+                let template = self.compile(key, node, encoding);
+                self.last_record().engine = template.as_ref().and_then(Template::engine);
+                template
+            }
             None if is_required && self.reading.is_describing() => {
                 Template::compile("x", encoding, self.vars, &mut |name| Ok(name.to_owned())).ok()
             }

@@ -90,6 +90,12 @@ const LEAVES: &[&str] = &[
     "has(\"a\")?",
     "floor?",
     "values",
+    "del(.a?)",
+    "del(.[0]?, .b?)",
+    "del(.[]?.a?)",
+    ".a? = 1",
+    "@json",
+    "gsub(\"a\"; \"b\")?",
     "strings",
 ];
 
@@ -129,6 +135,14 @@ const UNARY: &[&str] = &[
     "startswith(F)?",
     "IN(F)",
     "[.[]? | F]",
+    ".a? |= (F)",
+    ".a? = (F)",
+    ".[]? |= (F)",
+    ".[0]? += (F)",
+    ".b? //= (F)",
+    "map_values(F)?",
+    ".[F]? = 1",
+    "del(.[F]?)",
 ];
 
 const BINARY: &[&str] = &[

@@ -9,7 +9,7 @@ use super::scope::{Meaning, Named, Place};
 use crate::expr::metered::Metered;
 use crate::expr::native::foreign::Foreign;
 use crate::expr::native::functions::Function;
-use crate::expr::native::operation::{Arrange, Node, Operation};
+use crate::expr::native::operation::{Arrange, Node, Operation, Path};
 use crate::expr::regular::Expression;
 use crate::model::{Text, Value};
 
@@ -83,6 +83,11 @@ impl Translator {
             ("window", 0) => self.node(Operation::Window),
             ("now", 0) => self.node(Operation::Now),
             ("first", 1) => self.term(&arguments[0], place).and_then(|inner| self.node(Operation::First(inner.into()))),
+            ("del", 1) => {
+                let mut paths = Vec::new();
+                let is_all = self.term(&arguments[0], place).is_some_and(|node| add_paths(node, &mut paths));
+                if is_all { self.node(Operation::Delete(paths)) } else { None }
+            }
             ("sort_by", 1) => by(Arrange::Sort),
             ("group_by", 1) => by(Arrange::Group),
             ("min_by_or_empty", 1) => by(Arrange::Least),
@@ -115,5 +120,17 @@ impl Translator {
             None => Operation::Foreign(Foreign::find(name, arguments.len())?.into(), arguments.into()),
         };
         self.node(operation)
+    }
+}
+
+/// Adds the paths that a node consists of; false if it is something else.
+fn add_paths(node: Node, paths: &mut Vec<Path>) -> bool {
+    match node.operation {
+        Operation::Path(path) if path.starts_at_input() => {
+            paths.push(*path);
+            true
+        }
+        Operation::Comma(sides) => (*sides).into_iter().all(|side| add_paths(side, paths)),
+        _ => false,
     }
 }
