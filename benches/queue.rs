@@ -166,6 +166,7 @@ fn entry(text: &str) -> Entry {
         window: None,
         value: json::parse(text.as_bytes()).expect("it is JSON"),
         labels: Value::object(Default::default()),
+        tried: None,
     }
 }
 

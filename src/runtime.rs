@@ -36,6 +36,14 @@ pub fn set_threads(threads: usize) {
     async_global_executor::init_with_config(config);
 }
 
+/// Has the kernel give memory in small pages, of which a daemon that idles holds few. Where it says no, it gives large
+/// ones.
+pub fn use_small_pages() {
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        log::debug!(error:%; "memory may come in huge pages");
+    }
+}
+
 /// Runs a future on the calling thread until it is done, while tasks turn on the executor's threads.
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // async-std's own would let the calling thread wait for sockets too, and wake the executor's thread for each event.

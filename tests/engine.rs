@@ -58,7 +58,7 @@ impl Source for NumbersSource {
         }
         let number = self.next;
         self.next += 1;
-        let position = Some(Position(Value::from(self.next)));
+        let position = Some(Position::new(Value::from(self.next)));
         Ok(Some(Produced { position, ..Produced::new(Value::from(number), number.to_le_bytes().to_vec()) }))
     }
 }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use gatherd::component::{Sink, SinkContext, WriteFault, find};
 use gatherd::http::{Allow, Clients};
-use gatherd::model::{Fault, FaultKind, Item, Labels, Origin, Value, Verdict};
+use gatherd::model::{Fault, FaultKind, Item, ItemIds, Labels, Origin, Value, Verdict};
 use gatherd::runtime::{Clock, Task, block_on, spawn};
 use gatherd::settings::read_text;
 use gatherd::sinks::KINDS;
@@ -96,8 +96,8 @@ fn batch(ids: std::ops::Range<i64>) -> Vec<Item> {
     let item = |id: i64| {
         let entries = [("id", Value::from(id)), ("text", Value::from("x".repeat(1000)))];
         let value = entries.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        let origin = Origin::new("test".into(), "items", &id.to_le_bytes(), None, 0);
-        Item::new(std::sync::Arc::new(origin), value, Labels::default())
+        let origin = std::sync::Arc::new(Origin::new("test".into(), None, 0));
+        Item::new(origin, ItemIds::of("test", "items").at(&id.to_le_bytes()), value, Labels::default())
     };
     ids.map(item).collect()
 }

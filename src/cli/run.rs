@@ -33,6 +33,7 @@ pub(super) struct RunArguments {
 
 pub(super) fn run(arguments: RunArguments) -> ExitCode {
     inherit_sockets();
+    runtime::use_small_pages();
     let loaded = assemble::load(&arguments.paths, Fill::of_process(), false);
     mistakes::report(&loaded.mistakes);
     let Some(assembled) = loaded.assembled else { return ExitCode::from(EXIT_CONFIG) };

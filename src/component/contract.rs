@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::{Opened, Progress, Sink, SinkContext, SinkSettings, SourceContext, WriteFault};
 use crate::http::{Allow, Clients, Listeners};
-use crate::model::{Fault, Item, Labels, Object, Origin, Value, Verdict};
+use crate::model::{Fault, Item, ItemIds, Labels, Object, Origin, Value, Verdict};
 use crate::runtime::{Clock, block_on};
 use crate::store::Store;
 
@@ -49,8 +49,8 @@ pub fn items(values: impl IntoIterator<Item = Value>) -> Vec<Item> {
 }
 
 fn item_at(place: usize, value: Value) -> Item {
-    let origin = Origin::new("test".into(), "items", &place.to_le_bytes(), None, 0);
-    Item::new(Arc::new(origin), value, Labels::default())
+    let id = ItemIds::of("test", "items").at(&place.to_le_bytes());
+    Item::new(Arc::new(Origin::new("test".into(), None, 0)), id, value, Labels::default())
 }
 
 fn numbered(numbers: std::ops::Range<i64>) -> Vec<Item> {

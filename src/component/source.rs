@@ -1,5 +1,6 @@
 //! Sources make items.
 
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,7 +10,7 @@ use event_listener::Event;
 use jiff::Timestamp;
 
 use super::{Opened, SourceContext};
-use crate::model::{Fault, Findings, ItemId, Labels, Outcome, Text, Value, Window};
+use crate::model::{Fault, Findings, ItemId, ItemIds, Labels, Outcome, Text, Value, Window};
 use crate::store::{Lease, Tried};
 
 /// Makes items when the engine asks for them.
@@ -20,6 +21,22 @@ pub trait Source: Send {
     ///
     /// A [`crate::model::Verdict::Retry`] fault is waited out by the engine, which then asks again.
     async fn next(&mut self) -> Result<Option<Produced>, Fault>;
+
+    /// The item after the last one, if it is plain and needs no waiting for: the engine takes what is at hand without
+    /// asking for each whether it shall go on. It asks [`next`](Self::next) for what is not.
+    fn at_hand(&mut self, _ids: ItemIds) -> Option<Plain> {
+        None
+    }
+}
+
+/// An item as a source makes it, if there is nothing else to say of it than this.
+#[derive(Debug)]
+pub struct Plain {
+    pub value: Value,
+    pub labels: Labels,
+    pub id: ItemId,
+    /// As in [`Produced`].
+    pub position: Option<Position>,
 }
 
 /// An item as a source makes it.
@@ -70,20 +87,50 @@ impl Produced {
 }
 
 /// A source's place in what it reads; only the source knows what it means.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Position(pub Value);
+#[derive(Clone, Debug)]
+pub struct Position(Place);
+
+#[derive(Clone, Debug)]
+enum Place {
+    Value(Value),
+    Counted(Arc<dyn Places>, u64),
+}
+
+/// Places that a number tells apart. Of many positions only the last one before a commit is written, so the others need
+/// not become values.
+pub trait Places: fmt::Debug + Send + Sync {
+    fn position(&self, number: u64) -> Value;
+}
+
+impl Position {
+    pub fn new(value: Value) -> Self {
+        Self(Place::Value(value))
+    }
+
+    pub fn counted(places: Arc<dyn Places>, number: u64) -> Self {
+        Self(Place::Counted(places, number))
+    }
+
+    /// What is stored.
+    pub fn into_value(self) -> Value {
+        match self.0 {
+            Place::Value(value) => value,
+            Place::Counted(places, number) => places.position(number),
+        }
+    }
+}
 
 /// What a source may know of the items it made: shared with the engine, which keeps it up to date.
 #[derive(Debug, Default)]
 pub struct Progress {
     in_flight: AtomicUsize,
     has_made: AtomicBool,
-    settled: Mutex<Option<Position>>,
+    settled: Mutex<Option<Value>>,
     changed: Event,
 }
 
 impl Progress {
-    pub fn starting_at(settled: Option<Position>) -> Self {
+    pub fn starting_at(settled: Option<Value>) -> Self {
         Self { settled: Mutex::new(settled), ..Self::default() }
     }
 
@@ -98,7 +145,7 @@ impl Progress {
     }
 
     /// The position of the last commit.
-    pub fn settled(&self) -> Option<Position> {
+    pub fn settled(&self) -> Option<Value> {
         self.settled.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -113,14 +160,14 @@ impl Progress {
         }
     }
 
-    /// For the engine: one more item is in flight.
-    pub fn produced(&self) {
+    /// For the engine: `count` more items are in flight.
+    pub fn produced(&self, count: usize) {
         self.has_made.store(true, Ordering::Relaxed);
-        self.in_flight.fetch_add(1, Ordering::AcqRel);
+        self.in_flight.fetch_add(count, Ordering::AcqRel);
     }
 
     /// For the engine: `count` items have ended, and the source has come to `position`, if it moved.
-    pub fn ended(&self, count: usize, position: Option<Position>) {
+    pub fn ended(&self, count: usize, position: Option<Value>) {
         if position.is_some() {
             *self.settled.lock().unwrap_or_else(PoisonError::into_inner) = position;
         }

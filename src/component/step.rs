@@ -85,7 +85,11 @@ pub struct Call<'a> {
 pub enum Outputs {
     /// Nothing came of it, on purpose.
     Filtered(Reason),
-    /// It goes on, changed or not.
+    /// It goes on as it came.
+    Same,
+    /// It goes on with this value.
+    Value(Value),
+    /// It goes on as this.
     One(Item),
     /// It goes on unless this mark is known, and leaves the mark behind when it settles.
     Marked(Item, Mark),

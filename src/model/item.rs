@@ -18,9 +18,7 @@ pub struct Item {
 }
 
 impl Item {
-    /// The first item of an origin, as its source made it.
-    pub fn new(origin: Arc<Origin>, value: Value, labels: Labels) -> Self {
-        let id = origin.id;
+    pub fn new(origin: Arc<Origin>, id: ItemId, value: Value, labels: Labels) -> Self {
         Self { value, labels, origin, id }
     }
 
@@ -46,16 +44,16 @@ impl Item {
     }
 }
 
-/// What all items share that descend from one item of a source.
+/// What all items share that descend from one item of a source. Items of which nothing is known but their pipeline share
+/// one.
 #[derive(Debug)]
 pub struct Origin {
     pub pipeline: Text,
-    pub id: ItemId,
     pub window: Option<Window>,
     /// Nothing else of its source is in flight, so waiting for more to write with it would be in vain.
     pub alone: bool,
-    /// Whether it is a tick that is like any other, since nothing asks for its window.
-    pub is_tick: bool,
+    /// The tick that it is, if that is like any other, since nothing asks for its window.
+    pub tick: Option<ItemId>,
     /// For a source that wants to know what is found of its item.
     pub findings: Option<Arc<Findings>>,
     /// The dead letter that it is, on its way once more. It passes `new` and `changed`.
@@ -65,35 +63,15 @@ pub struct Origin {
 }
 
 impl Origin {
-    /// `place` is what tells this item from all others of its source, such as a file and an offset:
-    /// the same place gives the same id after a restart.
-    pub fn new(pipeline: Text, source: &str, place: &[u8], window: Option<Window>, limits: usize) -> Self {
-        let id = ItemId::root(&[pipeline.as_bytes(), source.as_bytes(), place]);
-        Self::again(pipeline, id, window, limits)
-    }
-
-    /// The origin of an item that was stored on its way, and goes on from there.
-    pub fn again(pipeline: Text, id: ItemId, window: Option<Window>, limits: usize) -> Self {
-        Self {
-            pipeline,
-            id,
-            window,
-            alone: false,
-            is_tick: false,
-            findings: None,
-            replayed: None,
-            passed: counters(limits),
-        }
+    pub fn new(pipeline: Text, window: Option<Window>, limits: usize) -> Self {
+        let passed = (0..limits).map(|_| AtomicU64::new(0)).collect();
+        Self { pipeline, window, alone: false, tick: None, findings: None, replayed: None, passed }
     }
 
     /// Counts one more descendant at the `limit` step number `limit`, and answers how many came before it.
     pub fn count(&self, limit: usize) -> u64 {
         self.passed[limit].fetch_add(1, Ordering::Relaxed)
     }
-}
-
-fn counters(count: usize) -> Vec<AtomicU64> {
-    (0..count).map(|_| AtomicU64::new(0)).collect()
 }
 
 /// The stretch of time that a tick stands for: from the end of the last settled window to the tick.
@@ -111,19 +89,44 @@ impl ItemId {
     /// A hash of names that stays the same for ever: FNV-1a, 64 bits (<http://www.isthe.com/chongo/tech/comp/fnv/>),
     /// finished by `mix`.
     pub fn root(parts: &[&[u8]]) -> Self {
-        let mut hash: u64 = 0xcbf2_9ce4_8422_2325;
-        for part in parts {
-            // 0xff stands in no UTF-8 text, so no two lists of parts run together.
-            for byte in part.iter().chain(&[0xff]) {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
-            }
-        }
-        Self(mix(hash))
+        Self(mix(hash_on(FNV_START, parts)))
     }
 
     fn child(self, index: u64) -> Self {
         Self(mix(self.0 ^ mix(index.wrapping_add(0x9e37_79b9_7f4a_7c15))))
     }
+}
+
+/// The ids of one source's items.
+#[derive(Clone, Copy, Debug)]
+pub struct ItemIds {
+    /// Of the pipeline and the source.
+    hash: u64,
+}
+
+impl ItemIds {
+    pub fn of(pipeline: &str, source: &str) -> Self {
+        Self { hash: hash_on(FNV_START, &[pipeline.as_bytes(), source.as_bytes()]) }
+    }
+
+    /// `place` is what tells the item from all others of its source, such as a file and an offset: the same place gives
+    /// the same id after a restart.
+    pub fn at(self, place: &[u8]) -> ItemId {
+        ItemId(mix(hash_on(self.hash, &[place])))
+    }
+}
+
+const FNV_START: u64 = 0xcbf2_9ce4_8422_2325;
+
+/// FNV-1a goes on from `hash`.
+fn hash_on(mut hash: u64, parts: &[&[u8]]) -> u64 {
+    for part in parts {
+        // 0xff stands in no UTF-8 text, so no two lists of parts run together.
+        for byte in part.iter().chain(&[0xff]) {
+            hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+    }
+    hash
 }
 
 /// The finalizer of SplitMix64 (Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators, 2014).
@@ -156,20 +159,21 @@ impl fmt::Display for TraceId<'_> {
 mod tests {
     use super::*;
 
-    fn origin(place: &str) -> Arc<Origin> {
-        Arc::new(Origin::new("quakes".into(), "lines", place.as_bytes(), None, 1))
+    fn item(place: &str) -> Item {
+        let id = ItemIds::of("quakes", "lines").at(place.as_bytes());
+        Item::new(Arc::new(Origin::new("quakes".into(), None, 1)), id, Value::Null, Labels::default())
     }
 
     #[test]
     fn the_same_place_gives_the_same_id_and_another_place_another() {
-        assert_eq!(origin("a:0").id, origin("a:0").id);
-        assert_ne!(origin("a:0").id, origin("a:1").id);
+        assert_eq!(item("a:0").id, item("a:0").id);
+        assert_ne!(item("a:0").id, item("a:1").id);
+        assert_eq!(item("a:0").id, ItemId::root(&[b"quakes", b"lines", b"a:0"]));
     }
 
     #[test]
     fn children_have_ids_of_their_own_that_come_again() {
-        let parent = Item::new(origin("a"), Value::Null, Labels::default());
-        let again = Item::new(origin("a"), Value::Null, Labels::default());
+        let (parent, again) = (item("a"), item("a"));
         assert_ne!(parent.child(0, Value::Null).id, parent.id);
         assert_ne!(parent.child(0, Value::Null).id, parent.child(1, Value::Null).id);
         assert_eq!(parent.child(1, Value::Null).id, again.child(1, Value::Null).id);

@@ -24,7 +24,7 @@ pub use digest::digest;
 pub use fault::{Fault, FaultKind, Verdict};
 pub use findings::Findings;
 pub use fingerprint::Fingerprint;
-pub use item::{Item, ItemId, Origin, TraceId, Window};
+pub use item::{Item, ItemId, ItemIds, Origin, TraceId, Window};
 pub use labels::{Labels, Reply, headers_value};
 pub use object::Object;
 pub use outcome::Outcome;

@@ -1,42 +1,45 @@
 //! The promise to tell a source how its item ended.
 //!
-//! A source's item and its descendants share one node. When the last of them has ended, the worst of their outcomes is
-//! the node's, and goes to the pipeline's settler. A descendant that leaves something in the store gets a node of
-//! its own, which settles first, and holds its parent's ack until then.
+//! As long as an item has no descendants beside it, its ack says so itself; with the first of them they share a node.
+//! When the last of them has ended, the worst of their outcomes is the node's, and goes to the pipeline's settler. A
+//! descendant that leaves something in the store gets a node of its own, which settles first, and holds its parent's
+//! ack until then.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
-use async_channel::Sender;
-
 use super::buffer::Coming;
+use super::ends::Settler;
 use super::flights::Flight;
 use super::runs::Run;
 use crate::model::{Outcome, Planted};
 use crate::store::Change;
 
-/// One item's share in its node. Dropped unsettled, it says that the item was abandoned.
-pub(super) struct Ack {
-    node: Arc<Node>,
-    settled: bool,
+/// One item's share in an end. Dropped unsettled, it says that the item was abandoned.
+pub(super) struct Ack(Hold);
+
+enum Hold {
+    Alone { end: End, settler: Settler },
+    Shared(Arc<Node>),
+    Settled,
 }
 
 struct Node {
     worst: AtomicU8,
     end: Option<End>,
-    settler: Sender<Ended>,
+    settler: Settler,
 }
 
-/// What a node stands for.
+/// What an ack stands for.
 pub(super) enum End {
     /// The source's item of this number.
     Root(u64),
     /// The dead letter of this id, on its way once more.
     Replay(i64),
     /// A descendant that leaves something behind.
-    Branch(Branch),
+    Branch(Box<Branch>),
     /// A page of a run.
-    Page(PageEnd),
+    Page(Box<PageEnd>),
 }
 
 /// A descendant that leaves `changes` in the store once it has settled.
@@ -56,7 +59,7 @@ pub(super) struct PageEnd {
     pub(super) number: u64,
 }
 
-/// A node whose last item has ended.
+/// What has ended, and how.
 pub(super) struct Ended {
     pub(super) outcome: Outcome,
     pub(super) end: End,
@@ -64,23 +67,30 @@ pub(super) struct Ended {
 
 impl Ack {
     /// The ack of the source's item number `sequence`.
-    pub(super) fn root(sequence: u64, settler: Sender<Ended>) -> Self {
+    pub(super) fn root(sequence: u64, settler: Settler) -> Self {
         Self::new(End::Root(sequence), settler)
     }
 
     /// The ack of the dead letter `letter`, which is replayed.
-    pub(super) fn replay(letter: i64, settler: Sender<Ended>) -> Self {
+    pub(super) fn replay(letter: i64, settler: Settler) -> Self {
         Self::new(End::Replay(letter), settler)
     }
 
-    fn new(end: End, settler: Sender<Ended>) -> Self {
-        let node = Node { worst: AtomicU8::new(Outcome::Filtered as u8), end: Some(end), settler };
-        Self { node: Arc::new(node), settled: false }
+    fn new(end: End, settler: Settler) -> Self {
+        Self(Hold::Alone { end, settler })
     }
 
     /// An ack for one more descendant.
-    pub(super) fn share(&self) -> Self {
-        Self { node: self.node.clone(), settled: false }
+    pub(super) fn share(&mut self) -> Self {
+        let node = match std::mem::replace(&mut self.0, Hold::Settled) {
+            Hold::Alone { end, settler } => {
+                Arc::new(Node { worst: AtomicU8::new(Outcome::Filtered as u8), end: Some(end), settler })
+            }
+            Hold::Shared(node) => node,
+            Hold::Settled => unreachable!("settling takes the ack"),
+        };
+        self.0 = Hold::Shared(node.clone());
+        Self(Hold::Shared(node))
     }
 
     /// The item ended like this.
@@ -99,15 +109,15 @@ impl Ack {
     }
 
     fn branch_of(self, changes: Vec<Change>, flight: Option<Flight>, coming: Vec<Coming>) -> Self {
-        let settler = self.node.settler.clone();
-        Self::new(End::Branch(Branch { parent: self, changes, flight, coming }), settler)
+        let settler = self.settler().clone();
+        Self::new(End::Branch(Box::new(Branch { parent: self, changes, flight, coming })), settler)
     }
 
     /// An ack for the next page of `run`, which is made of descendants of this item.
-    pub(super) fn page(&self, run: &Arc<Run>, changes: Vec<Change>) -> Self {
+    pub(super) fn page(&mut self, run: &Arc<Run>, changes: Vec<Change>) -> Self {
         let (parent, run) = (self.share(), run.clone());
         let number = run.add_page(changes);
-        let page = Self::new(End::Page(PageEnd { parent, run, number }), self.node.settler.clone());
+        let page = Self::new(End::Page(Box::new(PageEnd { parent, run, number })), self.settler().clone());
         if Planted::CursorBeforeAck.is_on() {
             page.settle(Outcome::Filtered);
             return self.share();
@@ -115,15 +125,28 @@ impl Ack {
         page
     }
 
+    fn settler(&self) -> &Settler {
+        match &self.0 {
+            Hold::Alone { settler, .. } => settler,
+            Hold::Shared(node) => &node.settler,
+            Hold::Settled => unreachable!("settling takes the ack"),
+        }
+    }
+
     fn record(&mut self, outcome: Outcome) {
-        self.settled = true;
-        self.node.worst.fetch_max(outcome as u8, Ordering::AcqRel);
+        match std::mem::replace(&mut self.0, Hold::Settled) {
+            Hold::Alone { end, settler } => settler.end(Ended { outcome, end }),
+            Hold::Shared(node) => {
+                node.worst.fetch_max(outcome as u8, Ordering::AcqRel);
+            }
+            Hold::Settled => {}
+        }
     }
 }
 
 impl Drop for Ack {
     fn drop(&mut self) {
-        if !self.settled {
+        if !matches!(self.0, Hold::Settled) {
             let is_planted = Planted::DroppedAckDelivered.is_on();
             self.record(if is_planted { Outcome::Delivered } else { Outcome::Abandoned });
         }
@@ -138,36 +161,40 @@ impl Drop for Node {
             .find(|outcome| *outcome as u8 == worst)
             .unwrap_or(Outcome::Abandoned);
         if let Some(end) = self.end.take() {
-            // The channel is unbounded; it is closed only after the settler has gone, when nobody asks any more.
-            let _ = self.settler.try_send(Ended { outcome, end });
+            self.settler.end(Ended { outcome, end });
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use futures_lite::future::poll_once;
+
+    use super::super::ends::Ends;
     use super::*;
+    use crate::runtime::block_on;
 
     fn check(outcomes: &[Option<Outcome>], expected: Outcome) {
-        let (settler, ended) = async_channel::unbounded();
-        let root = Ack::root(7, settler);
+        let ends = Arc::<Ends>::default();
+        let mut root = Ack::replay(7, ends.settler());
         let shares: Vec<_> = outcomes.iter().map(|_| root.share()).collect();
         root.settle(Outcome::Filtered);
         for (share, outcome) in shares.into_iter().zip(outcomes) {
-            assert!(ended.is_empty());
+            assert!(block_on(poll_once(ends.news())).is_none());
             match outcome {
                 Some(outcome) => share.settle(*outcome),
                 None => drop(share),
             }
         }
-        let ended = ended.try_recv().unwrap();
+        let ended = block_on(ends.news()).unwrap().others.pop_front().unwrap();
         assert_eq!(ended.outcome, expected);
-        assert!(matches!(ended.end, End::Root(7)));
+        assert!(matches!(ended.end, End::Replay(7)));
     }
 
     #[test]
     fn an_item_ends_as_the_worst_of_its_descendants() {
         use Outcome::{Abandoned, Delivered, Filtered, Rejected};
+        check(&[], Filtered);
         check(&[Some(Filtered)], Filtered);
         check(&[Some(Filtered), Some(Delivered)], Delivered);
         check(&[Some(Delivered), Some(Rejected), Some(Filtered)], Rejected);

@@ -36,7 +36,7 @@ pub(super) struct Aside {
 
 /// An item that waits at a stage, and is to be set aside.
 pub(super) struct Late {
-    pub(super) parcel: Parcel,
+    pub(super) parcel: Box<Parcel>,
     /// It is not tried before.
     pub(super) until: Instant,
     /// When it is given up, if it could not be tried by then.
@@ -73,8 +73,8 @@ impl Aside {
 /// Whether an item can be stored on its way: not the middle of a list that comes page by page, nor a dead letter, which is
 /// stored already, nor what is to be worked on alone.
 pub(super) fn may_leave(parcel: &Parcel) -> bool {
-    let Origin { replayed, is_tick, alone, .. } = &*parcel.item.origin;
-    parcel.page.is_none() && parcel.run.is_none() && replayed.is_none() && !is_tick && !alone
+    let Origin { replayed, tick, alone, .. } = &*parcel.item.origin;
+    parcel.page.is_none() && parcel.run.is_none() && replayed.is_none() && tick.is_none() && !alone
 }
 
 /// Brings back what the stage number `place` has set aside, until the pipeline's source has come to its end and nothing
@@ -144,12 +144,9 @@ async fn nothing_is_left(pipeline: &Running, source_ended: &Receiver<Infallible>
 async fn take_back(pipeline: &Running, stage: &Stage, produced: Produced, limits: usize) {
     let Produced { value, labels, window, lease, again, tried, alone, .. } = produced;
     let (name, id) = again.expect("what reads back an engine's own queue keeps where items come from");
-    let sequence = pipeline.ledger.ahead.produced(None, lease, None);
-    pipeline.ledger.progress.produced();
-    if let Some(quiescence) = &pipeline.ledger.quiescence {
-        quiescence.begin(1);
-    }
-    let item = Item::new(Arc::new(Origin { alone, ..Origin::again(name, id, window, limits) }), value, labels);
+    let sequence = pipeline.ledger.ends.begin(None, lease, None);
+    pipeline.begin(1);
+    let item = Item::new(Arc::new(Origin { alone, ..Origin::new(name, window, limits) }), id, value, labels);
     let charge = pipeline.budget.charge(next_order(), item.value.size_in_memory());
     let mut parcel = Parcel::new(item, Ack::root(sequence, pipeline.settler.clone()), charge);
     parcel.was_aside = true;

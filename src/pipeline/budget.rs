@@ -117,6 +117,11 @@ impl PipelineBudget {
         self.used.load(Ordering::Relaxed)
     }
 
+    /// Whether there is room for a new item.
+    pub(super) fn has_room_now(&self) -> bool {
+        self.has_room(0)
+    }
+
     /// Waits until there is room for a new item.
     pub(super) async fn room(&self) {
         while !self.has_room(0) {

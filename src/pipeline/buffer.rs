@@ -116,7 +116,7 @@ mod tests {
 
     use super::*;
     use crate::component::{Opened, Promise, Source, SourceContext, SourceSettings};
-    use crate::model::{Item, Labels, Origin, Text, Value};
+    use crate::model::{Item, ItemId, Labels, Origin, Text, Value};
     use crate::runtime::{Clock, block_on, spawn};
     use crate::store::{Change, Push};
 
@@ -154,8 +154,8 @@ mod tests {
         }
 
         fn push(&self) {
-            let origin = Origin::new("p".into(), "numbers", b"1", None, 0);
-            let item = Item::new(Arc::new(origin), Value::from("x".repeat(1000)), Labels::default());
+            let origin = Arc::new(Origin::new("p".into(), None, 0));
+            let item = Item::new(origin, ItemId::root(&[b"1"]), Value::from("x".repeat(1000)), Labels::default());
             self.commit(Change::Push(Push::of(vec!["sink.slow".into()], &item)));
         }
 

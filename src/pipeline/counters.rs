@@ -125,28 +125,37 @@ impl Counters {
         add(&self.settled, count);
     }
 
-    pub(super) fn abandoned(&self) {
-        add(&self.abandoned, 1);
+    pub(super) fn abandoned(&self, count: usize) {
+        add(&self.abandoned, count);
     }
 
-    pub(super) fn unwanted(&self) {
-        add(&self.unwanted, 1);
+    pub(super) fn unwanted(&self, count: usize) {
+        add(&self.unwanted, count);
     }
 
     pub(super) fn unwanted_count(&self) -> u64 {
         read(&self.unwanted)
     }
 
-    /// A new item has come through all steps.
-    pub(super) fn came_through(&self, item: &Value, clock: &Clock) {
-        add(&self.through, 1);
+    /// New items have come through all steps by `now`.
+    pub(super) fn came_through(&self, count: usize, now: Instant) {
+        add(&self.through, count);
+        let millis = now.saturating_duration_since(self.started).as_millis();
+        self.newest.store(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// Whether fields are expected of items that come through.
+    pub(super) fn expects_fields(&self) -> bool {
+        !self.fields.is_empty()
+    }
+
+    /// Notes which of the fields that are expected an item lacks.
+    pub(super) fn look_at(&self, item: &Value) {
         let is_lacking = |field: &Text| matches!(item.get(field), None | Some(Value::Null));
         if let Some(place) = self.fields.iter().position(is_lacking) {
             self.lacks.store(place, Ordering::Relaxed);
             add(&self.lacking, 1);
         }
-        let millis = clock.instant().saturating_duration_since(self.started).as_millis();
-        self.newest.store(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
     }
 
     pub(super) fn through(&self) -> u64 {
@@ -224,8 +233,8 @@ impl ComponentCounters {
         &self.id
     }
 
-    pub(super) fn entered(&self) {
-        add(&self.entered, 1);
+    pub(super) fn entered(&self, count: usize) {
+        add(&self.entered, count);
     }
 
     pub(super) fn left(&self, count: usize) {

@@ -11,6 +11,7 @@ use super::backoff::Tries;
 use super::buffer::Buffer;
 use super::compute::panicked;
 use super::counters::ComponentCounters;
+use super::ends::Settler;
 use super::life::Life;
 use super::parcel::Parcel;
 use super::recent::{Consequence, RecentFaults};
@@ -59,7 +60,7 @@ pub(super) struct Feeder {
 
 /// An item for a sink.
 pub(super) struct Delivery {
-    parcel: Parcel,
+    parcel: Box<Parcel>,
     from: Arc<Feeder>,
 }
 
@@ -93,29 +94,38 @@ impl SinkInput {
 
     /// Puts an item into the sink's channel. Waits for room, or with a buffer gives the item back that has to go
     /// there.
-    pub(super) async fn put(&self, parcel: Parcel) -> Option<Parcel> {
+    pub(super) async fn put(&self, parcel: Box<Parcel>) -> Option<Box<Parcel>> {
         let Some(buffer) = &self.buffer else {
             self.put_in_channel(parcel).await;
             return None;
         };
-        if !buffer.is_empty() {
-            return Some(parcel);
-        }
+        if buffer.is_empty() { self.put_now(parcel) } else { Some(parcel) }
+    }
+
+    /// Puts an item into the sink's channel, or answers it if there is no room.
+    pub(super) fn put_now(&self, parcel: Box<Parcel>) -> Option<Box<Parcel>> {
         match self.input.try_send(self.delivery(parcel)) {
             Err(TrySendError::Full(delivery)) => Some(delivery.parcel),
+            // The channel closes only at the end of an engine: then dropping the item abandons it.
             Ok(()) | Err(TrySendError::Closed(_)) => None,
         }
     }
 
     /// Puts an item into the sink's channel, and waits for room there.
-    pub(super) async fn put_in_channel(&self, parcel: Parcel) {
-        // The channel closes only at the end of an engine: then dropping the item abandons it.
-        let _ = self.input.send(self.delivery(parcel)).await;
+    pub(super) async fn put_in_channel(&self, parcel: Box<Parcel>) {
+        if let Some(parcel) = self.put_now(parcel) {
+            let _ = self.input.send(self.delivery(parcel)).await;
+        }
     }
 
-    fn delivery(&self, mut parcel: Parcel) -> Delivery {
+    /// Whether it takes whatever comes: there is neither a `when` nor a buffer.
+    pub(super) fn is_plain(&self) -> bool {
+        self.gate.is_none() && self.buffer.is_none()
+    }
+
+    fn delivery(&self, mut parcel: Box<Parcel>) -> Delivery {
         if self.feeder.is_buffer && Planted::BufferBeforeDelivery.is_on() {
-            let nobody = Ack::root(0, async_channel::unbounded().0);
+            let nobody = Ack::root(0, Settler::nobody());
             std::mem::replace(&mut parcel.ack, nobody).settle(Outcome::Delivered);
         }
         Delivery { parcel, from: self.feeder.clone() }

@@ -23,7 +23,7 @@ const SOON: Duration = Duration::from_secs(1);
 /// A host starts with one call at a time, which doubles with every good answer, falls back to one when a call fails,
 /// and stays about where the host asked to wait: a host that never answers holds up one worker, not all.
 pub(super) struct Hosts {
-    hosts: HashMap<Text, Host>,
+    hosts: HashMap<Text, Host, foldhash::fast::RandomState>,
     /// Hosts that may have an item to hand out, in the order in which their turn comes.
     turns: VecDeque<Text>,
     /// Hosts that take nothing before a time.
@@ -31,7 +31,7 @@ pub(super) struct Hosts {
     /// Items that wait for their next try, by its time and the order in which they came.
     parked: BTreeMap<(Instant, u64), Parked>,
     /// Items that no retry came for in time.
-    expired: Vec<(Parcel, Fault)>,
+    expired: Vec<(Box<Parcel>, Fault)>,
     /// Hosts that took no calls when they got items that wait.
     held_up: IndexSet<Text>,
     /// Items that were set aside before, and leave again since their hosts are still down.
@@ -48,7 +48,7 @@ pub(super) struct Hosts {
 }
 
 struct Host {
-    waiting: VecDeque<Parcel>,
+    waiting: VecDeque<Box<Parcel>>,
     calls: usize,
     /// How many calls at a time it has earned; whole calls count.
     allowed: f64,
@@ -67,7 +67,7 @@ struct Host {
 
 struct Parked {
     host: Text,
-    parcel: Parcel,
+    parcel: Box<Parcel>,
     /// When it is given up if its host has no retry for it by then.
     limit: Option<Instant>,
     /// Of its last try.
@@ -77,7 +77,7 @@ struct Parked {
 /// What a worker was handed.
 pub(super) struct Job {
     pub(super) host: Text,
-    pub(super) parcel: Parcel,
+    pub(super) parcel: Box<Parcel>,
     /// Whether the host answered well the last time.
     pub(super) proven: bool,
 }
@@ -85,7 +85,7 @@ pub(super) struct Job {
 impl Hosts {
     pub(super) fn new(limit: usize, patience: Duration, retries: Arc<RetryBudgets>) -> Self {
         Self {
-            hosts: HashMap::new(),
+            hosts: HashMap::default(),
             turns: VecDeque::new(),
             held_back: BinaryHeap::new(),
             parked: BTreeMap::new(),
@@ -116,7 +116,7 @@ impl Hosts {
     }
 
     /// Takes in an item that leads to `host`.
-    pub(super) fn add(&mut self, name: &Text, mut parcel: Parcel, now: Instant) {
+    pub(super) fn add(&mut self, name: &Text, mut parcel: Box<Parcel>, now: Instant) {
         let patience = self.patience;
         let host = self.host(name);
         if host.down.is_some() {
@@ -153,6 +153,11 @@ impl Hosts {
             return Some(Job { host: name, parcel, proven });
         }
         None
+    }
+
+    /// Whether [`Hosts::take`] may find an item now, without any time having to come.
+    pub(super) fn may_have_ready(&self) -> bool {
+        !self.turns.is_empty()
     }
 
     /// When the time of a parked item or of a host comes.
@@ -199,7 +204,7 @@ impl Hosts {
     /// The host takes nothing before this time, for what `why` says; its item goes back to the front, or to the back if
     /// the item may be alone in what it met: credentials that were refused, or a pause that a rule asked for. If the host is down, its items wait for it as long as
     /// they may be tried, and then [expire](Self::take_expired).
-    pub(super) fn hold_back(&mut self, name: &Text, parcel: Parcel, until: Instant, why: Fault, now: Instant) {
+    pub(super) fn hold_back(&mut self, name: &Text, parcel: Box<Parcel>, until: Instant, why: Fault, now: Instant) {
         self.took_in(&parcel);
         let patience = self.patience;
         let host = self.host(name);
@@ -229,7 +234,14 @@ impl Hosts {
 
     /// The item, whose last try ended with `fault`, is tried again at this time, or later if the host's retries are
     /// used up: until `limit`, then it is [expired](Self::take_expired).
-    pub(super) fn park(&mut self, host: Text, parcel: Parcel, until: Instant, limit: Option<Instant>, fault: Fault) {
+    pub(super) fn park(
+        &mut self,
+        host: Text,
+        parcel: Box<Parcel>,
+        until: Instant,
+        limit: Option<Instant>,
+        fault: Fault,
+    ) {
         self.took_in(&parcel);
         self.keep_parked(until, Parked { host, parcel, limit, fault });
     }
@@ -240,15 +252,16 @@ impl Hosts {
     }
 
     /// The items to give up, because no retry came for them in time, each with the fault of its last try.
-    pub(super) fn take_expired(&mut self) -> Vec<(Parcel, Fault)> {
+    pub(super) fn take_expired(&mut self) -> Vec<(Box<Parcel>, Fault)> {
         std::mem::take(&mut self.expired)
     }
 
     /// Everything that waits for a time, for an engine that stops. What waits for a worker stays.
-    pub(super) fn take_waiting_for_time(&mut self) -> Vec<Parcel> {
+    pub(super) fn take_waiting_for_time(&mut self) -> Vec<Box<Parcel>> {
         let parked = std::mem::take(&mut self.parked).into_values().map(|parked| parked.parcel);
         let held_back = self.hosts.values_mut().filter(|host| host.not_before.is_some());
-        let waiting: Vec<Parcel> = parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
+        let waiting: Vec<Box<Parcel>> =
+            parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
         waiting.iter().for_each(|parcel| self.let_out(parcel));
         waiting
     }
@@ -270,7 +283,7 @@ impl Hosts {
             }
             let patience = host.down.as_ref().map(|_| self.patience);
             let waiting = std::mem::take(&mut host.waiting).into_iter();
-            let (leaving, staying): (VecDeque<_>, _) = waiting.partition(may_leave);
+            let (leaving, staying): (VecDeque<_>, _) = waiting.partition(|parcel| may_leave(parcel));
             host.waiting = staying;
             taken.extend(leaving.into_iter().map(|parcel| late(parcel, until, patience)));
         }
@@ -394,9 +407,9 @@ impl Host {
     }
 
     /// The items that have waited long enough for a host that is down.
-    fn take_expired(&mut self, patience: Duration, now: Instant) -> Vec<(Parcel, Fault)> {
+    fn take_expired(&mut self, patience: Duration, now: Instant) -> Vec<(Box<Parcel>, Fault)> {
         let Some(down) = &self.down else { return Vec::new() };
-        let is_over = |parcel: &Parcel| parcel.tries.first.is_some_and(|first| first + patience <= now);
+        let is_over = |parcel: &Box<Parcel>| parcel.tries.first.is_some_and(|first| first + patience <= now);
         let (over, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting).into_iter().partition(is_over);
         self.waiting = left;
         over.into_iter().map(|parcel| (parcel, down.clone())).collect()
@@ -404,7 +417,7 @@ impl Host {
 }
 
 /// An item that waits until `until` for its host, `patience` at most from its first try on.
-fn late(parcel: Parcel, until: Instant, patience: Option<Duration>) -> Late {
+fn late(parcel: Box<Parcel>, until: Instant, patience: Option<Duration>) -> Late {
     let limit = parcel.tries.first.zip(patience).map(|(first, patience)| first + patience);
     Late { parcel, until, limit }
 }

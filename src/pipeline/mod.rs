@@ -6,6 +6,7 @@
 
 mod ack;
 mod aside;
+mod at_hand;
 mod backoff;
 mod budget;
 mod buffer;
@@ -13,6 +14,7 @@ mod compute;
 mod counters;
 mod deliver;
 mod durable;
+mod ends;
 mod engine;
 mod expect;
 mod flights;

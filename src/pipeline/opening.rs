@@ -6,23 +6,21 @@ use std::sync::atomic::AtomicBool;
 
 use async_channel::{Receiver, Sender, WeakSender};
 
-use super::ack::Ended;
 use super::aside::Aside;
 use super::budget::PipelineBudget;
 use super::buffer::Buffer;
 use super::counters::Counters;
 use super::deliver::{Delivery, Feeder, RunningSink, SinkInput};
+use super::ends::Ends;
 use super::engine::Shared;
 use super::expect::{Expect, telling};
 use super::plan::{BufferPlan, PipelinePlan, Plan, SinkPlan, SourcePlan};
 use super::running::{Running, RunningStep, StepWork};
-use super::settle::{Ahead, Ledger};
+use super::settle::Ledger;
 use super::stage::Stage;
 use super::status::{PipelineHandle, SinkHandle};
 use super::switch::Switch;
-use crate::component::{
-    Position, Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext, Trigger,
-};
+use crate::component::{Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext, Trigger};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Text};
 use crate::runtime::Clock;
@@ -50,7 +48,6 @@ pub(super) struct OpenedSink {
 pub(super) struct OpenedPipeline {
     pub(super) handle: PipelineHandle,
     pub(super) running: Arc<Running>,
-    pub(super) ends: Receiver<Ended>,
     pub(super) settings: Arc<dyn SourceSettings>,
     pub(super) source: Box<dyn Source>,
     pub(super) context: SourceContext,
@@ -175,7 +172,7 @@ impl Opening<'_> {
         let inputs = inputs.collect::<Result<_, Fault>>()?;
         let Steps { steps, stages, limits } = self.steps(plan, &counters)?;
         let position = store.position(&plan.name, &plan.source.id)?;
-        let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
+        let progress = Arc::new(Progress::starting_at(position.clone()));
         let trigger = Arc::<Trigger>::default();
         let context = SourceContext {
             pipeline: plan.name.clone(),
@@ -191,11 +188,12 @@ impl Opening<'_> {
             quiescence: quiescence.clone(),
         };
         let source = plan.source.settings.open(context.clone())?;
-        let (settler, ends) = async_channel::unbounded();
+        let ends = Arc::<Ends>::default();
+        let settler = ends.settler();
         let ledger = Arc::new(Ledger {
             pipeline: plan.name.clone(),
             source_id: plan.source.id.clone(),
-            ahead: Ahead::default(),
+            ends,
             flights: Default::default(),
             replays: Default::default(),
             counters: counters.clone(),
@@ -229,7 +227,7 @@ impl Opening<'_> {
             self.shared.alerts.watch(&plan.expect, &running);
         }
         let handle = PipelineHandle::new(plan, counters, running.life.clone(), Arc::downgrade(&running));
-        Ok(OpenedPipeline { handle, running, ends, settings: plan.source.settings.clone(), source, context, limits })
+        Ok(OpenedPipeline { handle, running, settings: plan.source.settings.clone(), source, context, limits })
     }
 
     /// What brings items to a pipeline's first step, as its dead letters call it: its source, and all that belongs to a

@@ -1,4 +1,4 @@
-//! An item on its way, with what the engine carries for it.
+//! An item on its way, with what the engine carries for it. It is boxed, since it passes through many hands and channels.
 
 use std::sync::Arc;
 
@@ -30,23 +30,41 @@ pub(super) struct Parcel {
 
 impl Parcel {
     /// A parcel that holds what its charge says.
-    pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Self {
+    pub(super) fn new(item: Item, ack: Ack, charge: Charge) -> Box<Self> {
         let size = charge.bytes();
-        Self { item, ack, charge, size, tries: Tries::default(), was_aside: false, page: None, url: None, run: None }
+        Box::new(Self {
+            item,
+            ack,
+            charge,
+            size,
+            tries: Tries::default(),
+            was_aside: false,
+            page: None,
+            url: None,
+            run: None,
+        })
     }
 
     /// Puts what a component made of the item in its place.
     pub(super) fn replace(&mut self, item: Item) {
-        if !item.value.is_same(&self.item.value) {
-            self.size = item.value.size_in_memory();
-            self.charge.set(self.size);
-        }
+        let is_other = !item.value.is_same(&self.item.value);
         self.item = item;
+        if is_other {
+            self.recount();
+        }
+    }
+
+    /// The item has another value now.
+    pub(super) fn recount(&mut self) {
+        self.size = self.item.value.size_in_memory();
+        self.charge.set(self.size);
     }
 
     /// Another parcel with the same item, for one more sink. Its memory is counted once, for as long as any has it.
-    pub(super) fn share(&mut self) -> Self {
+    pub(super) fn share(&mut self) -> Box<Self> {
         let (item, ack, charge) = (self.item.clone(), self.ack.share(), self.charge.share());
-        Self { size: self.size, ..Self::new(item, ack, charge) }
+        let mut share = Self::new(item, ack, charge);
+        share.size = self.size;
+        share
     }
 }

@@ -102,7 +102,7 @@ impl SinkPart {
             let start_worker = |_| {
                 let (life, sink, output) = (life.clone(), sink.clone(), output.clone());
                 runtime::spawn(async move {
-                    life.unless_over(deliver(sink, output)).await;
+                    life.unless_over(Box::pin(deliver(sink, output))).await;
                 })
             };
             let workers: Vec<_> = (0..workers).map(start_worker).collect();
@@ -132,7 +132,7 @@ fn run_pipeline(opened: OpenedPipeline, shared: &Shared, busy: Busy) -> End {
     let ledger = opened.running.ledger.clone();
     let counters = opened.running.counters.clone();
     let life = opened.running.life.clone();
-    let settler = runtime::spawn(settle(ledger, opened.ends.clone(), shared.life.clone(), life.clone()));
+    let settler = runtime::spawn(settle(ledger, shared.life.clone(), life.clone()));
     runtime::spawn(async move {
         let name = opened.running.name.clone();
         let task = runtime::spawn(async move {
@@ -169,7 +169,7 @@ async fn run(opened: OpenedPipeline, sources: &OpenSources, open: OpenSource) {
         let running = running.clone();
         runtime::spawn(async move {
             let life = running.life.clone();
-            life.unless_over(work(running, stage)).await;
+            life.unless_over(Box::pin(work(running, stage))).await;
         })
     };
     let stages = running.stages.iter().enumerate();

@@ -5,12 +5,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::ack::Ack;
+use super::at_hand::AtHand;
 use super::backoff::Tries;
 use super::parcel::Parcel;
 use super::recent::Consequence;
 use super::running::Running;
 use crate::component::{Produced, Retry, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, Item, Origin, Verdict};
+use crate::model::{Fault, Item, ItemIds, Origin, Verdict};
 use crate::runtime::{self, catch_panic};
 
 use super::compute::panicked;
@@ -34,8 +35,9 @@ pub(super) async fn produce(
     limits: usize,
 ) {
     let mut tries = Tries::default();
+    let mut at_hand = AtHand::new(pipeline, limits);
     loop {
-        match next(pipeline, source.as_mut(), context.once).await {
+        match next(pipeline, source.as_mut(), &mut at_hand, context.once).await {
             Next::Produced(produced) => {
                 tries = Tries::default();
                 start(pipeline, *produced, limits).await;
@@ -69,7 +71,7 @@ pub(super) async fn produce(
             }
             Next::Abandoned => {
                 pipeline.ledger.progress.idle().await;
-                pipeline.ledger.ahead.reset();
+                pipeline.ledger.ends.reset();
                 let now = pipeline.clock.instant();
                 tries.tried(now);
                 let when = tries.next_forever(&AGAIN, now, None);
@@ -77,7 +79,7 @@ pub(super) async fn produce(
                 if !pipeline.life.sleep_until(&pipeline.clock, when).await {
                     return;
                 }
-                context.position = pipeline.ledger.progress.settled().map(|position| position.0);
+                context.position = pipeline.ledger.progress.settled();
                 match settings.open(context.clone()) {
                     Ok(opened) => source = opened,
                     Err(fault) => {
@@ -100,8 +102,15 @@ enum Next {
     End,
 }
 
-async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
+async fn next(pipeline: &Running, source: &mut dyn Source, at_hand: &mut AtHand, once: bool) -> Next {
     let ledger = &pipeline.ledger;
+    while !pipeline.life.is_stopping() && pipeline.switch.is_on() && (once || !ledger.ends.has_abandoned()) {
+        match at_hand.take(pipeline, source).await {
+            Ok(true) => {}
+            Ok(false) => break,
+            Err(fault) => return Next::Fault(fault),
+        }
+    }
     if pipeline.life.is_stopping() {
         return Next::End;
     }
@@ -126,7 +135,7 @@ async fn next(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
         if once {
             std::future::pending::<()>().await;
         }
-        ledger.ahead.abandoned().await;
+        ledger.ends.abandoned().await;
         Next::Abandoned
     };
     runtime::race(asked, runtime::race(abandoned, stopping)).await
@@ -145,7 +154,7 @@ async fn ask(pipeline: &Running, source: &mut dyn Source, once: bool) -> Next {
         Ok(Ok(None)) => {
             // What is still in flight may be abandoned, and must come again then.
             ledger.progress.idle().await;
-            if ledger.ahead.has_abandoned() { Next::Abandoned } else { Next::End }
+            if ledger.ends.has_abandoned() { Next::Abandoned } else { Next::End }
         }
         Ok(Err(fault)) => Next::Fault(fault),
         Err(panic) => Next::Fault(panicked(&panic)),
@@ -157,22 +166,19 @@ async fn start(pipeline: &Running, produced: Produced, limits: usize) {
     let Produced { value, labels, window, position, lease, told, again, place, fault, findings, tried: _, alone } =
         produced;
     let order = next_order();
-    let sequence = pipeline.ledger.ahead.produced(position, lease, told);
-    pipeline.ledger.progress.produced();
+    let sequence = pipeline.ledger.ends.begin(position, lease, told);
+    pipeline.begin(1);
     pipeline.counters.source.left(1);
-    if let Some(quiescence) = &pipeline.ledger.quiescence {
-        quiescence.begin(1);
-    }
-    let origin = match again {
-        Some((pipeline, id)) => Origin::again(pipeline, id, window, limits),
+    let (origin, id) = match again {
+        Some((pipeline, id)) => (Origin::new(pipeline, window, limits), id),
         None => {
-            let is_tick = window.is_some() && !pipeline.uses_window;
+            let id = ItemIds::of(&pipeline.name, &pipeline.ledger.source_id).at(&place);
+            let tick = (window.is_some() && !pipeline.uses_window).then_some(id);
             let window = window.filter(|_| pipeline.uses_window);
-            let origin = Origin::new(pipeline.name.clone(), &pipeline.ledger.source_id, &place, window, limits);
-            Origin { is_tick, ..origin }
+            (Origin { tick, ..Origin::new(pipeline.name.clone(), window, limits) }, id)
         }
     };
-    let item = Item::new(Arc::new(Origin { alone, findings, ..origin }), value, labels);
+    let item = Item::new(Arc::new(Origin { alone, findings, ..origin }), id, value, labels);
     let charge = pipeline.budget.charge(order, item.value.size_in_memory());
     let parcel = Parcel::new(item, Ack::root(sequence, pipeline.settler.clone()), charge);
     match fault {

@@ -231,8 +231,8 @@ async fn start(pipeline: &Running, letter: DeadLetter, entrance: Entrance, limit
         Value::Object(labels) => Labels::from(labels),
         _ => Labels::default(),
     };
-    let origin = Origin { replayed: Some(id), ..Origin::again(pipeline.name.clone(), item, window, limits) };
-    let item = Item::new(Arc::new(origin), value, labels);
+    let origin = Origin { replayed: Some(id), ..Origin::new(pipeline.name.clone(), window, limits) };
+    let item = Item::new(Arc::new(origin), item, value, labels);
     log::debug!(trace:% = item.trace(), letter = id; "a dead letter is replayed");
     let charge = pipeline.budget.charge(next_order(), item.value.size_in_memory());
     let parcel = Parcel::new(item, Ack::replay(id, pipeline.settler.clone()), charge);

@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_channel::Sender;
-
-use super::ack::{Ack, Ended};
+use super::ack::Ack;
 use super::budget::PipelineBudget;
 use super::buffer::Room;
 use super::compute::{compute, lets_in};
 use super::counters::{ComponentCounters, Counters};
 use super::deliver::SinkInput;
+use super::ends::Settler;
 use super::life::Life;
 use super::parcel::Parcel;
 use super::plan::DeadLimits;
@@ -49,7 +48,7 @@ pub(super) struct Running {
     pub(super) budget: Arc<PipelineBudget>,
     pub(super) counters: Arc<Counters>,
     pub(super) recent: Arc<RecentFaults>,
-    pub(super) settler: Sender<Ended>,
+    pub(super) settler: Settler,
     pub(super) clock: Clock,
     pub(super) life: Life,
 }
@@ -68,15 +67,23 @@ pub(super) enum StepWork {
 }
 
 impl Running {
+    /// The source has made `count` more items.
+    pub(super) fn begin(&self, count: usize) {
+        self.ledger.progress.produced(count);
+        if let Some(quiescence) = &self.ledger.quiescence {
+            quiescence.begin(count);
+        }
+    }
+
     /// No sink wants the item: it ends on purpose.
     fn let_go(&self, ack: Ack) {
-        self.counters.unwanted();
+        self.counters.unwanted(1);
         ack.settle(Outcome::Filtered);
     }
 
     /// `component` does not get on with the item, and the fault says what now: it becomes a dead letter, or the
     /// pipeline stops and the item is abandoned.
-    pub(super) fn give_up(&self, parcel: Parcel, component: &str, fault: &Fault) {
+    pub(super) fn give_up(&self, parcel: Box<Parcel>, component: &str, fault: &Fault) {
         if fault.verdict == Verdict::Stop {
             self.stop(component, fault);
             return;
@@ -115,28 +122,36 @@ impl Running {
         }
     }
 
-    /// Waits until the source may make one more item: it must not run too far ahead, and whatever is in flight must
-    /// find room among the dead letters. A single run does not wait for a person to make room.
+    /// How many items the source may make now: it must not run too far ahead, and whatever is in flight must find room
+    /// among the dead letters. None if the pipeline waits for its dead letters to become fewer.
+    pub(super) fn room_now(&self) -> Option<usize> {
+        let DeadSize { items, bytes } = self.ledger.store.dead_size(&self.name);
+        let room = self.dead_limits.items.saturating_sub(usize::try_from(items).unwrap_or(usize::MAX));
+        (room > 0 && bytes < self.dead_limits.bytes.0).then(|| self.ledger.ends.room(room))
+    }
+
+    /// Waits until there is room for one more item of the source. A single run does not wait for a person to make room.
     pub(super) async fn room(&self, once: bool) -> Result<(), Fault> {
-        let Ledger { ahead, replays, store, .. } = &*self.ledger;
-        let DeadLimits { items: most, bytes: most_bytes } = self.dead_limits;
+        let Ledger { ends, replays, store, .. } = &*self.ledger;
+        if !self.is_paused.load(Ordering::Relaxed) && self.room_now().is_some_and(|room| room > 0) {
+            self.wants_room.store(false, Ordering::Relaxed);
+            return Ok(());
+        }
         loop {
-            let (moved, left, replayed) = (ahead.moved(), store.dead_letters_left(), replays.changed());
-            let DeadSize { items, bytes } = store.dead_size(&self.name);
-            let room = most.saturating_sub(usize::try_from(items).unwrap_or(usize::MAX));
-            if room > 0 && bytes < most_bytes.0 {
+            let (moved, left, replayed) = (ends.moved(), store.dead_letters_left(), replays.changed());
+            if let Some(room) = self.room_now() {
                 if self.is_paused.swap(false, Ordering::Relaxed) {
-                    log::info!(pipeline = &*self.name, dead_letters = items; "pipeline goes on");
+                    log::info!(pipeline = &*self.name, dead_letters = store.dead_size(&self.name).items; "pipeline goes on");
                 }
-                let has_room = ahead.has_room(room);
-                self.wants_room.store(!has_room, Ordering::Relaxed);
-                if has_room {
+                self.wants_room.store(room == 0, Ordering::Relaxed);
+                if room > 0 {
                     return Ok(());
                 }
                 self.stages.iter().for_each(|stage| stage.make_room(self));
                 moved.await;
                 continue;
             }
+            let DeadSize { items, bytes } = store.dead_size(&self.name);
             if once && !replays.is_busy() {
                 let message = format!(
                     "its dead letters have reached their limit: {items} items, {}; look at them with `gatherd dead list`, \
@@ -154,15 +169,25 @@ impl Running {
     }
 
     /// The item reaches every sink that wants it.
-    pub(super) async fn hand_to_sinks(&self, mut parcel: Parcel) {
+    pub(super) async fn hand_to_sinks(&self, mut parcel: Box<Parcel>) {
         if parcel.item.origin.replayed.is_none() {
-            self.counters.came_through(&parcel.item.value, &self.clock);
+            self.counters.look_at(&parcel.item.value);
+            self.counters.came_through(1, self.clock.instant());
+        }
+        match self.sinks.as_slice() {
+            [] => return self.let_go(parcel.ack),
+            [sink] if sink.is_plain() => {
+                sink.counters().entered(1);
+                sink.counters().tap.pass(&parcel.item, &self.clock);
+                return sink.put_in_channel(parcel).await;
+            }
+            _ => {}
         }
         let mut wanted = Vec::new();
         for sink in &self.sinks {
             match self.lets_in(sink, &parcel).await {
                 Ok(true) => {
-                    sink.counters().entered();
+                    sink.counters().entered(1);
                     sink.counters().tap.pass(&parcel.item, &self.clock);
                     wanted.push(sink);
                 }
@@ -192,10 +217,10 @@ impl Running {
 
     /// The item reaches this sink alone, if the sink wants it. It waits for the sink's channel even where there is a
     /// buffer, so that what it is stays known.
-    pub(super) async fn hand_to_sink(&self, parcel: Parcel, sink: &SinkInput) {
+    pub(super) async fn hand_to_sink(&self, parcel: Box<Parcel>, sink: &SinkInput) {
         match self.lets_in(sink, &parcel).await {
             Ok(true) => {
-                sink.counters().entered();
+                sink.counters().entered(1);
                 sink.counters().tap.pass(&parcel.item, &self.clock);
                 sink.put_in_channel(parcel).await;
             }
@@ -206,11 +231,12 @@ impl Running {
 
     async fn lets_in(&self, sink: &SinkInput, parcel: &Parcel) -> Result<bool, Fault> {
         let gate = sink.gate();
-        compute(&self.clock, gate, &parcel.item, |when, item, scope| lets_in(when.as_ref(), item, scope)).await
+        compute(self.clock.timestamp(), gate, &parcel.item, |when, item, scope| lets_in(when.as_ref(), item, scope))
+            .await
     }
 
     /// The item goes into the buffers of sinks that lag, in the commit that settles it here. It is written once.
-    async fn hand_to_buffers(&self, mut parcel: Parcel, lagging: &[&SinkInput]) {
+    async fn hand_to_buffers(&self, mut parcel: Box<Parcel>, lagging: &[&SinkInput]) {
         let (mut changes, mut coming) = (Vec::new(), Vec::new());
         let mut queues = Vec::new();
         for sink in lagging {
@@ -256,7 +282,7 @@ async fn took(sink: &SinkInput, parcel: &mut Parcel) -> bool {
 
 /// The item becomes a dead letter, as it entered the component that gives it up.
 pub(super) fn reject(
-    parcel: Parcel,
+    parcel: Box<Parcel>,
     component: &str,
     fault: &Fault,
     counters: &ComponentCounters,
@@ -267,7 +293,7 @@ pub(super) fn reject(
     let now = clock.timestamp();
     recent.add(Some(&item.origin.pipeline), component, Consequence::Rejected, fault, now);
     // Ticks that are like each other are one dead letter.
-    let is_tick = item.origin.is_tick && item.id == item.origin.id;
+    let is_tick = item.origin.tick == Some(item.id);
     let id = if is_tick { ItemId::root(&[item.origin.pipeline.as_bytes(), b"tick"]) } else { item.id };
     let (kind, message) = (fault.kind.name().to_owned(), secret::mask(&fault.message).into_owned());
     let record = FaultRecord { at: now, kind, message, attempts: parcel.tries.count.max(1) };

@@ -20,9 +20,9 @@ pub(super) struct Runs {
 #[derive(Default)]
 struct State {
     /// By partition that has a run: the items that wait for its end.
-    waiting: HashMap<Text, VecDeque<Parcel>>,
+    waiting: HashMap<Text, VecDeque<Box<Parcel>>>,
     /// Items that have waited, and whose turn has come.
-    begun: VecDeque<Parcel>,
+    begun: VecDeque<Box<Parcel>>,
 }
 
 impl Runs {
@@ -31,7 +31,7 @@ impl Runs {
     }
 
     /// Begins a run for an item, or keeps the item until its turn has come.
-    pub(super) fn begin(self: &Arc<Self>, partition: Text, mut parcel: Parcel) -> Option<Parcel> {
+    pub(super) fn begin(self: &Arc<Self>, partition: Text, mut parcel: Box<Parcel>) -> Option<Box<Parcel>> {
         let mut state = self.state();
         if let Some(waiting) = state.waiting.get_mut(&partition) {
             waiting.push_back(parcel);
@@ -49,12 +49,12 @@ impl Runs {
     }
 
     /// Items that have waited, and that have a run now.
-    pub(super) fn take_begun(&self) -> VecDeque<Parcel> {
+    pub(super) fn take_begun(&self) -> VecDeque<Box<Parcel>> {
         std::mem::take(&mut self.state().begun)
     }
 
     /// The next of them, once there is one.
-    pub(super) async fn begun(&self) -> Option<Parcel> {
+    pub(super) async fn begun(&self) -> Option<Box<Parcel>> {
         loop {
             let changed = self.changed.listen();
             let begun = self.state().begun.pop_front();

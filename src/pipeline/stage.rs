@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender};
+use async_channel::{Receiver, Sender, TrySendError};
 use event_listener::Event;
 
 use super::aside::Aside;
@@ -47,8 +47,8 @@ pub(super) struct Stage {
     give_up: Option<Duration>,
     /// Since when no item could be sent because of that.
     locked_out_since: Mutex<Option<Instant>>,
-    input: Sender<Parcel>,
-    output: Receiver<Parcel>,
+    input: Sender<Box<Parcel>>,
+    output: Receiver<Box<Parcel>>,
     hosts: Mutex<Hosts>,
     pub(super) aside: Option<Aside>,
     /// Only if the step tells items apart by partitions.
@@ -93,9 +93,19 @@ impl Stage {
     }
 
     /// Puts an item into the stage's channel, once there is room.
-    pub(super) async fn put(&self, parcel: Parcel) {
-        // It is closed only when nothing can be put any more, or at a stop: then dropping it abandons the item.
-        let _ = self.input.send(parcel).await;
+    pub(super) async fn put(&self, parcel: Box<Parcel>) {
+        if let Some(parcel) = self.put_now(parcel) {
+            let _ = self.input.send(parcel).await;
+        }
+    }
+
+    /// Puts an item into the stage's channel, or answers it if there is no room.
+    pub(super) fn put_now(&self, parcel: Box<Parcel>) -> Option<Box<Parcel>> {
+        match self.input.try_send(parcel) {
+            Err(TrySendError::Full(parcel)) => Some(parcel),
+            // It is closed only when nothing can be put any more, or at a stop: then dropping it abandons the item.
+            Ok(()) | Err(TrySendError::Closed(_)) => None,
+        }
     }
 
     /// No more items will be put; the workers end once all are done.
@@ -185,12 +195,21 @@ impl Stage {
         self.set_aside(&mut hosts, pipeline, now);
         if job.is_some() {
             self.in_hand.fetch_add(1, Ordering::AcqRel);
-            if !hosts.is_empty() {
-                // Whoever is idle shall look after what is left, and after its times.
+            if hosts.next_time().is_some() {
+                // Whoever is idle shall look after it.
                 self.changed.notify(1);
+            } else {
+                self.wake_for(&hosts);
             }
         }
         job
+    }
+
+    /// Wakes an idle worker if there is an item for it.
+    fn wake_for(&self, hosts: &Hosts) {
+        if hosts.may_have_ready() {
+            self.changed.notify(1);
+        }
     }
 
     fn is_over(&self) -> bool {
@@ -227,6 +246,13 @@ impl Stage {
         let Aim { host, url } = self.fetch.aim(&parcel.item, parcel.page.as_ref());
         parcel.url = url;
         host
+    }
+
+    /// Notes something of the hosts by which items may have become ready.
+    fn hosts_after(&self, note: impl FnOnce(&mut Hosts)) {
+        let mut hosts = self.hosts();
+        note(&mut hosts);
+        self.wake_for(&hosts);
     }
 
     fn hosts(&self) -> MutexGuard<'_, Hosts> {
@@ -311,17 +337,14 @@ impl Stage {
         let now = pipeline.clock.instant();
         match called {
             Called::Done(fetched, parcel) => {
-                self.hosts().succeeded(&host);
-                self.changed.notify(1);
+                self.hosts_after(|hosts| hosts.succeeded(&host));
                 if let Some(mut parcel) = self.hand_on(pipeline, fetched, parcel).await {
                     let host = self.aim(&mut parcel);
-                    self.hosts().add(&host, parcel, pipeline.clock.instant());
-                    self.changed.notify(1);
+                    self.hosts_after(|hosts| hosts.add(&host, parcel, pipeline.clock.instant()));
                 }
             }
             Called::Waits(_) => {
-                self.hosts().ended(&host);
-                self.changed.notify(1);
+                self.hosts_after(|hosts| hosts.ended(&host));
             }
             Called::Later { parcel, when, why } => {
                 self.hosts().hold_back(&host, parcel, when, why, now);
@@ -335,20 +358,14 @@ impl Stage {
                 self.changed.notify(1);
             }
             Called::Over { answered } => {
-                let mut hosts = self.hosts();
-                if answered {
-                    hosts.succeeded(&host);
-                } else {
-                    hosts.failed(&host);
-                }
-                self.changed.notify(1);
+                self.hosts_after(|hosts| if answered { hosts.succeeded(&host) } else { hosts.failed(&host) });
             }
         }
     }
 
     /// Hands on what came of a call. Answers the item if it goes on with another page, which has tries of its own. An
     /// engine that stops begins no page that the next start can begin as well.
-    async fn hand_on(&self, pipeline: &Running, fetched: Fetched, mut parcel: Parcel) -> Option<Parcel> {
+    async fn hand_on(&self, pipeline: &Running, fetched: Fetched, mut parcel: Box<Parcel>) -> Option<Box<Parcel>> {
         let page = match fetched {
             Fetched::Page(page) => page,
             Fetched::Whole(outputs) => {
@@ -367,7 +384,7 @@ impl Stage {
     }
 
     /// Makes one call, and decides what comes of it.
-    async fn fetch(&self, pipeline: &Running, mut parcel: Parcel) -> Called {
+    async fn fetch(&self, pipeline: &Running, mut parcel: Box<Parcel>) -> Called {
         if let Some(runs) = &self.runs
             && parcel.run.is_none()
         {
@@ -422,7 +439,7 @@ impl Stage {
     }
 
     /// Decides what comes of a call that failed.
-    fn failed(&self, pipeline: &Running, mut parcel: Parcel, fault: Fault) -> Called {
+    fn failed(&self, pipeline: &Running, mut parcel: Box<Parcel>, fault: Fault) -> Called {
         let now = pipeline.clock.instant();
         if self.give_up.is_some_and(|limit| self.has_been_locked_out(&fault, limit, now)) {
             return Called::Over { answered: false };
@@ -469,18 +486,18 @@ impl Stage {
 
 /// What came of one call.
 enum Called {
-    Done(Fetched, Parcel),
+    Done(Fetched, Box<Parcel>),
     /// Its partition has another item on its way; the runs keep this one until then.
     Waits(Arc<Runs>),
     /// The host was not called.
     Later {
-        parcel: Parcel,
+        parcel: Box<Parcel>,
         when: Instant,
         why: Fault,
     },
     /// It failed, and is tried again.
     Again {
-        parcel: Parcel,
+        parcel: Box<Parcel>,
         when: Instant,
         /// When it is given up, if the host has no retry to spend on it. None if the host itself named the time.
         limit: Option<Instant>,

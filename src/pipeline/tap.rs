@@ -57,6 +57,11 @@ impl TapPoint {
         }
     }
 
+    /// Whether somebody looks here.
+    pub(super) fn is_tapped(&self) -> bool {
+        self.is_tapped.load(Ordering::Relaxed)
+    }
+
     /// Samples of what passes from now on, one in an interval at most, until the receiver is dropped or the point is
     /// closed.
     pub(super) fn tap(&self, interval: Duration, clock: &Clock) -> Receiver<Sample> {
@@ -115,15 +120,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Origin, Text};
+    use crate::model::{ItemId, Origin, Text};
 
     fn clock() -> Clock {
         Clock::turned_by_hand(Timestamp::UNIX_EPOCH)
     }
 
     fn item(number: i64) -> Item {
-        let origin = Origin::new(Text::from("p"), "items", number.to_string().as_bytes(), None, 0);
-        Item::new(Arc::new(origin), Value::from(number), Labels::default())
+        let id = ItemId::root(&[number.to_string().as_bytes()]);
+        Item::new(Arc::new(Origin::new(Text::from("p"), None, 0)), id, Value::from(number), Labels::default())
     }
 
     #[test]

@@ -3,9 +3,12 @@
 use std::iter::Enumerate;
 use std::vec::IntoIter;
 
+use jiff::Timestamp;
+
 use super::ack::Ack;
-use super::compute::{compute, lets_in};
+use super::compute::{compute_blocking, compute_inline, lets_in};
 use super::counters::ComponentCounters;
+use super::deliver::SinkInput;
 use super::flights::Begun;
 use super::parcel::Parcel;
 use super::running::{Running, RunningStep, StepWork};
@@ -13,11 +16,51 @@ use crate::component::{Child, FilterFault, Mark, MarkKind, Outputs, Page, Reason
 use crate::model::{Fault, Item, Outcome, Planted, Value};
 
 /// An item, and the number of the step that it enters next.
-type Onward = (Parcel, usize);
+type Onward = (Box<Parcel>, usize);
+
+/// How far an item came through steps that only compute, each of which made one item of it.
+pub(super) struct Reached {
+    pub(super) halt: Halt,
+    /// Whether its value is another one now.
+    pub(super) is_other: bool,
+}
+
+/// Why it goes no further by itself.
+pub(super) enum Halt {
+    /// It is through all steps.
+    Through,
+    /// The step of this number made this of it.
+    Outputs(usize, Outputs),
+    /// The next step needs the network: the item goes to the stage of this number.
+    Stage(usize),
+    /// The step of this number gave it up.
+    Fault(usize, Fault),
+    /// The step of this number needs a thread of its own for it.
+    OutOfFuel(usize),
+}
+
+/// Counts the items that enter steps and leave them.
+pub(super) trait Tally {
+    fn entered(&mut self, step: usize);
+    fn left(&mut self, step: usize);
+}
+
+/// Counts them as they come.
+struct Each<'a>(&'a Running);
+
+impl Tally for Each<'_> {
+    fn entered(&mut self, step: usize) {
+        self.0.steps[step].counters.entered(1);
+    }
+
+    fn left(&mut self, step: usize) {
+        self.0.steps[step].counters.left(1);
+    }
+}
 
 /// An item whose children are handed on one at a time, each all the way, before the next is made.
 struct Family {
-    parent: Parcel,
+    parent: Box<Parcel>,
     children: Enumerate<IntoIter<Value>>,
     /// The step that the children enter.
     next_step: usize,
@@ -25,12 +68,19 @@ struct Family {
 
 impl Running {
     /// Takes an item through the steps, from number `step` on. Waits where the channels ahead are full.
-    pub(super) async fn advance(&self, parcel: Parcel, step: usize) {
+    pub(super) async fn advance(&self, parcel: Box<Parcel>, step: usize) {
         self.walk(Some((parcel, step)), Vec::new()).await;
     }
 
+    /// Takes on an item that came so far by itself.
+    pub(super) async fn advance_from(&self, parcel: Box<Parcel>, halt: Halt, now: Timestamp) {
+        let mut families = Vec::new();
+        let onward = self.pass(parcel, halt, now, &mut families).await;
+        self.walk(onward, families).await;
+    }
+
     /// Takes on what step number `step` made of an item. The parcel is the item as it entered that step.
-    pub(super) async fn pass_on(&self, parcel: Parcel, outputs: Outputs, step: usize) {
+    pub(super) async fn pass_on(&self, parcel: Box<Parcel>, outputs: Outputs, step: usize) {
         let mut families = Vec::new();
         let onward = self.take_outputs(parcel, outputs, step, &mut families);
         self.walk(onward, families).await;
@@ -49,7 +99,7 @@ impl Running {
         parcel.page = next;
         parcel.charge.set(parcel.size);
         let charge = parcel.charge.also(children.iter().map(|child| child.value.size_in_memory()).sum());
-        let ack = match &parcel.run {
+        let mut ack = match &parcel.run {
             Some(run) => parcel.ack.page(run, changes),
             None if changes.is_empty() => parcel.ack.share(),
             None => parcel.ack.share().branch(changes, None),
@@ -72,7 +122,7 @@ impl Running {
     async fn walk(&self, mut onward: Option<Onward>, mut families: Vec<Family>) {
         loop {
             while let Some((parcel, step)) = onward {
-                onward = self.enter(parcel, step, &mut families).await;
+                onward = self.go_on(parcel, step, &mut families).await;
             }
             let Some(family) = families.last_mut() else { return };
             if let Some((index, value)) = family.children.next() {
@@ -86,24 +136,94 @@ impl Running {
     }
 
     /// Answers where the item goes from step number `step`, unless it is handed over, has children or ends here.
-    async fn enter(&self, parcel: Parcel, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
-        self.passed(step).tap.pass(&parcel.item, &self.clock);
-        let Some(running) = self.steps.get(step) else {
-            self.hand_to_sinks(parcel).await;
-            return None;
+    async fn go_on(&self, mut parcel: Box<Parcel>, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
+        let now = self.clock.timestamp();
+        let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
+        if is_other {
+            parcel.recount();
+        }
+        self.pass(parcel, halt, now, families).await
+    }
+
+    /// Takes an item through steps, from number `step` on, as far as it comes by itself. What a step fails on is left as
+    /// it entered the step.
+    pub(super) fn compute_on(&self, item: &mut Item, step: usize, now: Timestamp, tally: &mut impl Tally) -> Reached {
+        let mut is_other = false;
+        for (step, running) in self.steps.iter().enumerate().skip(step) {
+            self.passed(step).tap.pass(item, &self.clock);
+            tally.entered(step);
+            let halt = match compute_inline(now, &**running, item, apply) {
+                Ok(Applied::Outputs(outputs)) => match put_in(item, outputs) {
+                    Put::In { is_other: now_other } => {
+                        is_other |= now_other;
+                        tally.left(step);
+                        continue;
+                    }
+                    Put::Not(outputs) => Halt::Outputs(step, outputs),
+                },
+                Ok(Applied::Stage(stage)) => Halt::Stage(stage),
+                Err(FilterFault::Fault(fault)) => Halt::Fault(step, fault),
+                Err(FilterFault::OutOfFuel) => Halt::OutOfFuel(step),
+            };
+            return Reached { halt, is_other };
+        }
+        self.passed(self.steps.len()).tap.pass(item, &self.clock);
+        Reached { halt: Halt::Through, is_other }
+    }
+
+    /// Hands on an item that came so far by itself, if that needs no waiting; else answers it. An item that came
+    /// through all steps is counted in `through`.
+    pub(super) fn pass_now(&self, parcel: Box<Parcel>, halt: Halt, through: &mut usize) -> Option<(Box<Parcel>, Halt)> {
+        match (halt, self.sinks.as_slice()) {
+            (Halt::Stage(stage), _) => self.stages[stage].put_now(parcel).map(|parcel| (parcel, Halt::Stage(stage))),
+            (Halt::Through, [sink]) if sink.is_plain() && !self.is_looked_at(sink) => match sink.put_now(parcel) {
+                None => {
+                    *through += 1;
+                    sink.counters().entered(1);
+                    None
+                }
+                Some(parcel) => Some((parcel, Halt::Through)),
+            },
+            (halt, _) => Some((parcel, halt)),
+        }
+    }
+
+    async fn pass(
+        &self,
+        parcel: Box<Parcel>,
+        halt: Halt,
+        now: Timestamp,
+        families: &mut Vec<Family>,
+    ) -> Option<Onward> {
+        let (step, applied) = match halt {
+            Halt::Through => {
+                self.hand_to_sinks(parcel).await;
+                return None;
+            }
+            Halt::Stage(stage) => {
+                self.stages[stage].put(parcel).await;
+                return None;
+            }
+            Halt::Outputs(step, outputs) => (step, Ok(Applied::Outputs(outputs))),
+            Halt::Fault(step, fault) => (step, Err(fault)),
+            Halt::OutOfFuel(step) => (step, compute_blocking(now, &self.steps[step], &parcel.item, apply).await),
         };
-        running.counters.entered();
-        match compute(&self.clock, running, &parcel.item, apply).await {
+        match applied {
             Ok(Applied::Outputs(outputs)) => self.take_outputs(parcel, outputs, step, families),
             Ok(Applied::Stage(stage)) => {
                 self.stages[stage].put(parcel).await;
                 None
             }
             Err(fault) => {
-                self.give_up(parcel, &running.id, &fault);
+                self.give_up(parcel, &self.steps[step].id, &fault);
                 None
             }
         }
+    }
+
+    /// Whether each item is looked at that goes into the sink.
+    fn is_looked_at(&self, sink: &SinkInput) -> bool {
+        self.counters.expects_fields() || sink.counters().tap.is_tapped()
     }
 
     /// The component that an item has passed which enters step number `step`.
@@ -116,22 +236,28 @@ impl Running {
 
     fn take_outputs(
         &self,
-        mut parcel: Parcel,
+        mut parcel: Box<Parcel>,
         outputs: Outputs,
         step: usize,
         families: &mut Vec<Family>,
     ) -> Option<Onward> {
         let counters = &self.steps[step].counters;
+        let outputs = match put_in(&mut parcel.item, outputs) {
+            Put::In { is_other } => {
+                counters.left(1);
+                if is_other {
+                    parcel.recount();
+                }
+                return Some((parcel, step + 1));
+            }
+            Put::Not(outputs) => outputs,
+        };
         match outputs {
+            Outputs::Same | Outputs::Value(_) | Outputs::One(_) => unreachable!("these were put in"),
             Outputs::Filtered(reason) => {
                 counters.filtered(reason, 1);
                 parcel.ack.settle(Outcome::Filtered);
                 None
-            }
-            Outputs::One(item) => {
-                counters.left(1);
-                parcel.replace(item);
-                Some((parcel, step + 1))
             }
             Outputs::Marked(item, mark) => {
                 parcel.replace(item);
@@ -161,14 +287,15 @@ impl Running {
 
     /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles. A
     /// replayed item goes on in any case, and so does one with a mark that filters nothing.
-    fn leave_mark(&self, parcel: Parcel, mark: Mark, counters: &ComponentCounters) -> Option<Parcel> {
+    fn leave_mark(&self, mut parcel: Box<Parcel>, mark: Mark, counters: &ComponentCounters) -> Option<Box<Parcel>> {
         let filters = !matches!(mark.kind, MarkKind::Validator(_));
         if parcel.item.origin.replayed.is_some() || !filters {
-            leave_at_once(&parcel.ack, &mark);
-            return Some(Parcel { ack: parcel.ack.branch(vec![mark.into()], None), ..parcel });
+            leave_at_once(&mut parcel.ack, &mark);
+            parcel.ack = parcel.ack.branch(vec![mark.into()], None);
+            return Some(parcel);
         }
         let flights = &self.ledger.flights;
-        let (flight, ack) = match flights.begin(&mark, parcel.ack) {
+        let (flight, mut ack) = match flights.begin(&mark, parcel.ack) {
             Begun::Shares => return None,
             Begun::Differs(flight, ack) => (flight, ack),
             Begun::First(flight, ack) => match self.is_known(&mark) {
@@ -185,8 +312,9 @@ impl Running {
                 }
             },
         };
-        leave_at_once(&ack, &mark);
-        Some(Parcel { ack: ack.branch(vec![mark.into()], Some(flight)), ..parcel })
+        leave_at_once(&mut ack, &mark);
+        parcel.ack = ack.branch(vec![mark.into()], Some(flight));
+        Some(parcel)
     }
 
     /// Why the mark would filter the item, if the store has it.
@@ -221,7 +349,7 @@ enum Applied {
 
 fn apply(step: &RunningStep, item: &Item, scope: TransformScope) -> Result<Applied, FilterFault> {
     if !lets_in(step.when.as_ref(), item, scope)? {
-        return Ok(Applied::Outputs(Outputs::One(item.clone())));
+        return Ok(Applied::Outputs(Outputs::Same));
     }
     match &step.work {
         StepWork::Transform(transform) => transform.apply(item, &scope).map(Applied::Outputs),
@@ -229,8 +357,32 @@ fn apply(step: &RunningStep, item: &Item, scope: TransformScope) -> Result<Appli
     }
 }
 
+/// What became of an item that a step gave outputs for.
+enum Put {
+    /// The step made one item of it, which took its place.
+    In { is_other: bool },
+    /// Something else.
+    Not(Outputs),
+}
+
+fn put_in(item: &mut Item, outputs: Outputs) -> Put {
+    match outputs {
+        Outputs::Same => Put::In { is_other: false },
+        Outputs::Value(value) => {
+            item.value = value;
+            Put::In { is_other: true }
+        }
+        Outputs::One(other) => {
+            let is_other = !other.value.is_same(&item.value);
+            *item = other;
+            Put::In { is_other }
+        }
+        outputs => Put::Not(outputs),
+    }
+}
+
 /// Planted: a mark that does not wait for the end of its item.
-fn leave_at_once(ack: &Ack, mark: &Mark) {
+fn leave_at_once(ack: &mut Ack, mark: &Mark) {
     let is_planted = match mark.kind {
         MarkKind::Validator(_) => Planted::ValidatorBeforeAck.is_on(),
         MarkKind::Seen { .. } | MarkKind::Last { .. } => Planted::NewBeforeAck.is_on(),

@@ -1,9 +1,13 @@
 //! `items`: values that stand in the config itself.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
-use crate::component::{Kind, Opened, Position, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Array, Fault, ItemId, Value, json};
+use crate::component::{
+    Kind, Opened, Places, Plain, Position, Produced, Promise, Source, SourceContext, SourceSettings,
+};
+use crate::model::{Array, Fault, ItemId, ItemIds, Labels, Value, json};
 use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SourceSettings> = Kind {
@@ -110,7 +114,8 @@ impl SourceSettings for Items {
         if self.repeat && place.next > 0 && self.list.get(place.next).is_none() {
             place = Place { run: place.run.wrapping_add(1), next: 0, fingerprint };
         }
-        Ok(Box::new(Reading { list: self.list.clone(), place }))
+        let run = Arc::new(Run { run: place.run, fingerprint });
+        Ok(Box::new(Reading { list: self.list.clone(), run, next: place.next }))
     }
 }
 
@@ -132,24 +137,56 @@ impl Place {
         Some(Self { run, next: u64::try_from(next).ok()?, fingerprint })
     }
 
-    fn position(self) -> Position {
-        let next = i64::try_from(self.next).unwrap_or(i64::MAX);
-        Position(Value::array(vec![self.run.into(), next.into(), self.fingerprint.into()]))
+    /// What tells the item here from all others of the list.
+    fn bytes(run: i64, next: u64) -> [u8; 16] {
+        (u128::from(run.cast_unsigned()) | u128::from(next) << 64).to_le_bytes()
+    }
+}
+
+/// The places of one run of a list.
+#[derive(Debug)]
+struct Run {
+    run: i64,
+    fingerprint: i64,
+}
+
+impl Places for Run {
+    fn position(&self, next: u64) -> Value {
+        let next = i64::try_from(next).unwrap_or(i64::MAX);
+        Value::array(vec![self.run.into(), next.into(), self.fingerprint.into()])
     }
 }
 
 struct Reading {
     list: List,
-    place: Place,
+    run: Arc<Run>,
+    /// Where the next item stands.
+    next: u64,
+}
+
+impl Reading {
+    /// The next item, what tells it from others, and the position behind it.
+    fn step(&mut self) -> Option<(Value, [u8; 16], Position)> {
+        let value = self.list.get(self.next)?;
+        let place = Place::bytes(self.run.run, self.next);
+        self.next += 1;
+        Some((value, place, Position::counted(self.run.clone(), self.next)))
+    }
 }
 
 #[async_trait]
 impl Source for Reading {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
-        let Some(value) = self.list.get(self.place.next) else { return Ok(None) };
-        let place = [self.place.run.to_le_bytes(), self.place.next.to_le_bytes()].concat();
-        self.place.next += 1;
-        Ok(Some(Produced { position: Some(self.place.position()), ..Produced::new(value, place) }))
+        let made = self.step().map(|(value, place, position)| Produced {
+            position: Some(position),
+            ..Produced::new(value, place.to_vec())
+        });
+        Ok(made)
+    }
+
+    fn at_hand(&mut self, ids: ItemIds) -> Option<Plain> {
+        let (value, place, position) = self.step()?;
+        Some(Plain { value, labels: Labels::default(), id: ids.at(&place), position: Some(position) })
     }
 }
 
@@ -169,7 +206,7 @@ mod tests {
             let Some(item) = block_on(source.next()).unwrap() else { break };
             made.push(item);
         }
-        let position = made.last().and_then(|item| item.position.clone()).map(|position| position.0).or(position);
+        let position = made.last().and_then(|item| item.position.clone()).map(Position::into_value).or(position);
         (made, position)
     }
 

@@ -222,7 +222,7 @@ impl Polling {
         for (number, value) in values.into_iter().enumerate() {
             // A server may give other items after the same cursor.
             let place = [asked.as_slice(), &number.to_le_bytes(), &json::to_vec(&value)].concat();
-            let position = (number == last).then(|| Position(cursor.clone()));
+            let position = (number == last).then(|| Position::new(cursor.clone()));
             self.ready.push_back(Produced { labels: labels.clone(), position, ..Produced::new(value, place) });
         }
     }

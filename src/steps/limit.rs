@@ -49,7 +49,7 @@ struct Counting {
 impl Transform for Counting {
     fn apply(&self, item: &Item, _scope: &TransformScope) -> Result<Outputs, FilterFault> {
         let goes_on = item.origin.count(self.limit) < self.count;
-        Ok(if goes_on { Outputs::One(item.clone()) } else { Outputs::Filtered(Reason::Limit) })
+        Ok(if goes_on { Outputs::Same } else { Outputs::Filtered(Reason::Limit) })
     }
 }
 

@@ -61,7 +61,7 @@ impl Transform for Map {
         let mut values = values.map_err(|error| FilterFault::new(self.name, error, scope.fuel))?;
         Ok(match values.len() {
             0 => Outputs::Filtered(Reason::NoMatch),
-            1 => Outputs::One(item.with_value(values.remove(0))),
+            1 => Outputs::Value(values.remove(0)),
             _ => Outputs::Many(item.clone(), values),
         })
     }

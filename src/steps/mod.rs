@@ -43,7 +43,7 @@ mod tests {
     };
     use crate::expr::Fuel;
     use crate::http::{Allow, Clients};
-    use crate::model::{Item, Labels, Origin, Value, json};
+    use crate::model::{Item, ItemId, Labels, Origin, Value, json};
     use crate::runtime::Clock;
     use crate::settings::read_text;
     use crate::store::Store;
@@ -52,7 +52,7 @@ mod tests {
     pub(super) fn test_item(value: Value) -> Item {
         let mut labels = Labels::default();
         labels.set("status".into(), Value::from(200));
-        Item::new(Arc::new(Origin::new("test".into(), "items", b"0", None, 1)), value, labels)
+        Item::new(Arc::new(Origin::new("test".into(), None, 1)), ItemId::root(&[b"0"]), value, labels)
     }
 
     /// Opens the step that `text` describes, such as `map = ".a"`. The error is the first mistake.
@@ -77,7 +77,12 @@ mod tests {
     }
 
     pub(super) fn apply(step: &dyn Transform, item: &Item) -> Result<Outputs, FilterFault> {
-        step.apply(item, &TransformScope { now: "2026-01-02T03:04:05Z".parse().unwrap(), fuel: Fuel::Inline })
+        let scope = TransformScope { now: "2026-01-02T03:04:05Z".parse().unwrap(), fuel: Fuel::Inline };
+        step.apply(item, &scope).map(|outputs| match outputs {
+            Outputs::Same => Outputs::One(item.clone()),
+            Outputs::Value(value) => Outputs::One(item.with_value(value)),
+            other => other,
+        })
     }
 
     /// What became of an item, on one line; labels only if the step changed them.
@@ -99,6 +104,7 @@ mod tests {
                 };
                 format!("marked {} {}/{} {} {kind}", item.value, mark.pipeline, mark.component, mark.key)
             }
+            Ok(Outputs::Same | Outputs::Value(_)) => unreachable!("`apply` shows the item that these are about"),
             Ok(Outputs::Unchanged { .. }) => unreachable!("only requests answer this"),
             Ok(Outputs::Many(_, values)) => format!("many {}", Value::array(values)),
             Err(FilterFault::Fault(fault)) => format!("rejected {}: {fault}", fault.kind.name()),

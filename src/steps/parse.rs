@@ -92,7 +92,7 @@ impl Transform for Parse {
             return Err(FilterFault::OutOfFuel);
         }
         let values = match self.format {
-            Format::Json => return Ok(Outputs::One(item.with_value(parse_json(bytes)?))),
+            Format::Json => return Ok(Outputs::Value(parse_json(bytes)?)),
             Format::Ndjson => parse_ndjson(bytes)?,
             Format::Csv => self.parse_csv(bytes)?,
             Format::Lines => lines(text(bytes)?).map(|(_, line)| Value::from(line)).collect(),

@@ -42,7 +42,7 @@ impl Transform for Where {
     fn apply(&self, item: &Item, scope: &TransformScope) -> Result<Outputs, FilterFault> {
         let holds = self.filter.test(&item.value, &scope.of(item));
         let holds = holds.map_err(|error| FilterFault::new(KIND.name, error, scope.fuel))?;
-        Ok(if holds { Outputs::One(item.clone()) } else { Outputs::Filtered(Reason::NoMatch) })
+        Ok(if holds { Outputs::Same } else { Outputs::Filtered(Reason::NoMatch) })
     }
 }
 

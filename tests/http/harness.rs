@@ -8,7 +8,7 @@ use gatherd::component::{
 };
 use gatherd::expr::Vars;
 use gatherd::http::{Allow, ClientSettings, Clients, Grow, Meter};
-use gatherd::model::{Fault, Item, Labels, Origin, Value, json};
+use gatherd::model::{Fault, Item, ItemIds, Labels, Origin, Value, json};
 use gatherd::runtime::{Clock, block_on};
 use gatherd::settings::{Fill, Reading, Section, SourceFile, Unread, parse};
 use gatherd::store::Store;
@@ -95,8 +95,8 @@ pub(crate) fn sink(text: &str) -> Box<dyn Sink> {
 pub(crate) fn item(value: &str) -> Item {
     let value = json::parse(value.as_bytes()).unwrap();
     let place = value.to_string();
-    let origin = Origin::new("test".into(), "items", place.as_bytes(), None, 0);
-    Item::new(Arc::new(origin), value, Labels::default())
+    let id = ItemIds::of("test", "items").at(place.as_bytes());
+    Item::new(Arc::new(Origin::new("test".into(), None, 0)), id, value, Labels::default())
 }
 
 pub(crate) fn unmetered() -> Meter {

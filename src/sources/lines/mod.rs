@@ -13,8 +13,8 @@ use async_trait::async_trait;
 
 use self::reader::{Found, Reader};
 use self::records::{Format, Record, Records};
-use crate::component::{Kind, Opened, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, FaultKind, Size};
+use crate::component::{Kind, Opened, Plain, Produced, Promise, Source, SourceContext, SourceSettings};
+use crate::model::{Fault, FaultKind, ItemIds, Size};
 use crate::runtime::{Clock, Panic, blocking};
 use crate::settings::Section;
 
@@ -243,6 +243,12 @@ impl Source for Reading {
                 Found::End => return Ok(None),
             }
         }
+    }
+
+    fn at_hand(&mut self, ids: ItemIds) -> Option<Plain> {
+        let Produced { value, labels, position, place, .. } =
+            self.ready.pop_front_if(|item| item.fault.is_none() && item.position.is_some())?;
+        Some(Plain { value, labels, id: ids.at(&place), position })
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::HashMap;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Lines;
 use super::file::{Bookmark, Identity, OpenFile};
 use super::records::Record;
-use crate::component::{Position, Produced};
+use crate::component::{Places, Position, Produced};
 use crate::model::{Fault, FaultKind, Value};
 
 /// How many items are made in one go.
@@ -245,24 +246,22 @@ impl Reader {
         let Some(reading) = &file.reading else { return Vec::new() };
         let name = reading.name();
         let mut bookmark = file.bookmark.clone();
-        let mut file_value = bookmark.file_value();
+        let mut places = Arc::new(InFile { file: bookmark.file_value(), others: others.clone(), run });
         let mut items = Vec::with_capacity(records.len());
         for record in records {
             if OpenFile::is_past_head(bookmark.offset) {
                 bookmark.offset = record.end;
             } else {
                 bookmark = reading.bookmark(record.end);
-                file_value = bookmark.file_value();
+                places = Arc::new(InFile { file: bookmark.file_value(), others: others.clone(), run });
             }
-            let offset = Value::from(record.end.cast_signed());
-            let position = vec![offset, file_value.clone(), others.clone(), run.into()];
             let mut place = Vec::with_capacity(40);
             for part in [run, bookmark.inode.cast_signed(), bookmark.born, bookmark.head, record.start.cast_signed()] {
                 place.extend_from_slice(&part.to_le_bytes());
             }
             items.push(Produced {
                 labels: reading.labels.clone(),
-                position: Some(Position(Value::array(position))),
+                position: Some(Position::counted(places.clone(), record.end)),
                 fault: record.fault.map(|reason| {
                     let message = format!("cannot read `{name}` at byte {}: {reason}", record.start);
                     Fault::reject(FaultKind::Parse, message)
@@ -434,6 +433,20 @@ impl Reader {
             }
         }
         Ok(existing)
+    }
+}
+
+/// The places in one file, by their offset.
+#[derive(Debug)]
+struct InFile {
+    file: Value,
+    others: Value,
+    run: i64,
+}
+
+impl Places for InFile {
+    fn position(&self, offset: u64) -> Value {
+        Value::array(vec![offset.cast_signed().into(), self.file.clone(), self.others.clone(), self.run.into()])
     }
 }
 

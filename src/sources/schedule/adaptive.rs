@@ -103,17 +103,17 @@ mod tests {
             let found = brings.get(ticks.len());
             ticks.push(clock.timestamp());
             let Some((is_new, fresh)) = found else { continue };
-            progress.produced();
+            progress.produced(1);
             clock.advance(Duration::from_secs(1));
             let findings = produced.findings.unwrap();
             if *is_new {
                 findings.found_new();
             }
             findings.found_reply(fresh.map(|seconds| clock.timestamp() + SignedDuration::from_secs(seconds)));
-            progress.ended(1, produced.position);
+            progress.ended(1, produced.position.map(Position::into_value));
         }
         let apart = ticks.windows(2).map(|pair| pair[1].duration_since(pair[0]).as_secs()).collect();
-        (apart, progress.settled().map(|Position(position)| position))
+        (apart, progress.settled())
     }
     #[track_caller]
     fn check(rule: &str, brings: &[Brings], expected: &[i64]) {

@@ -181,7 +181,7 @@ impl Ticker {
         self.ended = self.context.once && tick >= self.missed_until;
         self.first = None;
         self.passed = tick;
-        let mark = self.context.progress.settled().and_then(|position| read_mark(&position.0));
+        let mark = self.context.progress.settled().as_ref().and_then(read_mark);
         let known = [mark, Some(self.floor)].into_iter().flatten().filter(|start| *start < tick).max();
         let start = known.or_else(|| self.times.before(tick)).unwrap_or(tick);
         let end = Text::from(tick.to_string());
@@ -191,7 +191,7 @@ impl Ticker {
         self.watched = findings.clone().map(|findings| (tick, findings));
         Produced {
             window: Some(Window { start, end: tick }),
-            position: Some(Position(write_mark(end, self.times.interval()))),
+            position: Some(Position::new(write_mark(end, self.times.interval()))),
             findings,
             ..Produced::new(value.into_iter().collect(), place)
         }
@@ -327,7 +327,7 @@ mod tests {
     impl Run {
         fn context(&self) -> SourceContext {
             let position = self.mark.map(|mark| Value::from(at(mark).to_string()));
-            let progress = Arc::new(Progress::starting_at(position.clone().map(Position)));
+            let progress = Arc::new(Progress::starting_at(position.clone()));
             let context = contract::source_context("quakes", "every", Clock::turned_by_hand(at(self.start)));
             SourceContext { progress, position, once: self.once, ..context }
         }
@@ -351,7 +351,7 @@ mod tests {
                             assert_eq!(tick.value.get("end"), Some(&Value::from(window.end.to_string())));
                             let (start, end) = (show(window.start), show(window.end));
                             made.push(format!("{}: {start} - {end}", show(clock.timestamp())));
-                            progress.produced();
+                            progress.produced(1);
                             in_flight = Some((clock.instant() + self.takes, tick));
                         }
                     },
@@ -364,7 +364,7 @@ mod tests {
                 drop(next);
                 if let Some((_, tick)) = in_flight.take_if(|(ends, _)| *ends <= clock.instant()) {
                     let abandoned = self.abandoned.contains(&show(tick.window.unwrap().end).as_str());
-                    progress.ended(1, tick.position.filter(|_| !abandoned));
+                    progress.ended(1, tick.position.filter(|_| !abandoned).map(Position::into_value));
                 }
                 if let Some((_, seconds)) = jump.take_if(|(time, _)| clock.timestamp() >= at(time)) {
                     clock.jump(SignedDuration::from_secs(seconds));
@@ -483,7 +483,7 @@ mod tests {
     fn a_schedule_that_is_opened_anew_makes_the_abandoned_tick_again() {
         let run = Run { rules: rules(Missed::Skip, Overlap::Skip), start: "10:01:30", ..RUN };
         let context = run.context();
-        context.progress.produced();
+        context.progress.produced(1);
         context.progress.ended(1, None);
         let mut ticker = Ticker::new(context, run.rules, |_| Arc::new(Every(60)));
         let tick = block_on(ticker.next()).unwrap().unwrap();

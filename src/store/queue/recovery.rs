@@ -175,8 +175,8 @@ impl Ledger {
             return Ok(());
         };
         let queue = self.queues[&place.queue].name.clone();
-        let origin = Arc::new(Origin::again(entry.pipeline, entry.item, entry.window, 0));
-        let item = Item::new(origin, entry.value, Labels::default());
+        let origin = Arc::new(Origin::new(entry.pipeline, entry.window, 0));
+        let item = Item::new(origin, entry.item, entry.value, Labels::default());
         let trace = item.trace().to_string();
         let now = self.clock.timestamp();
         let fault = FaultRecord {

@@ -66,7 +66,7 @@ fn texts(reader: &mut Reader) -> Vec<String> {
 }
 
 fn position(item: &Produced) -> Value {
-    item.position.clone().unwrap().0
+    item.position.clone().unwrap().into_value()
 }
 
 fn gzip(text: &str) -> Vec<u8> {
