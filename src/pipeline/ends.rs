@@ -17,10 +17,12 @@ use crate::store::Lease;
 /// How many ends that leave something behind one commit joins at most.
 const GROUP: usize = 4096;
 
-/// A source runs at most this many items ahead of its oldest unsettled one.
+/// A source runs at most this many items ahead of its oldest unsettled one. So many at most have settled outside, such as
+/// in a sink, while the commit that says so is not on disk: they come again after a crash.
 const AHEAD: usize = 10_000;
 
-/// So many items at most have settled while the commit that says so is not on disk: they come again after a crash.
+/// So many at most have settled in all and are not committed. Those that came to their end by themselves may come again
+/// without anybody knowing.
 const UNCOMMITTED: usize = 100_000;
 
 /// The ends of one pipeline's items, since the last commit that took them.
@@ -47,8 +49,9 @@ struct State {
     /// Whether an item was abandoned: the position then stays before it, and the source must be opened anew.
     abandoned: bool,
     news: News,
-    /// Items of the commit that is on its way.
+    /// Items of the commit that is on its way, and how many of them ended outside.
     committing: usize,
+    committing_outside: usize,
     /// Whether someone waits for room.
     is_awaited: bool,
     /// The settler, if it waits for news.
@@ -71,8 +74,9 @@ struct Slot {
 /// What has ended, and is not committed yet.
 #[derive(Default)]
 pub(super) struct News {
-    /// How many of the source's items, and how many of those were abandoned.
+    /// How many of the source's items; how many of those ended outside, and how many were abandoned.
     pub(super) items: usize,
+    outside: usize,
     pub(super) abandoned_items: usize,
     /// The newest position that has only settled items behind it.
     pub(super) position: Option<Position>,
@@ -115,7 +119,8 @@ impl Ends {
     pub(super) fn room(&self, most: usize) -> usize {
         let mut state = self.state();
         let uncommitted = state.news.items + state.committing;
-        let room = AHEAD.saturating_sub(state.ahead.max(state.news.others.len()));
+        let outside = state.news.outside + state.committing_outside;
+        let room = AHEAD.saturating_sub(state.ahead.max(state.news.others.len()).max(outside));
         let room =
             room.min(UNCOMMITTED.saturating_sub(uncommitted)).min(most.saturating_sub(state.ahead + uncommitted));
         state.is_awaited = room == 0;
@@ -196,6 +201,7 @@ impl Ends {
                 state.news.others = news.others.split_off(GROUP);
             }
             state.committing = news.items;
+            state.committing_outside = news.outside;
             Poll::Ready(Some(news))
         })
         .await
@@ -205,6 +211,7 @@ impl Ends {
     pub(super) fn committed(&self) {
         let mut state = self.state();
         state.committing = 0;
+        state.committing_outside = 0;
         self.wake(state);
     }
 
@@ -233,6 +240,7 @@ impl State {
         let slot = &mut self.slots[place];
         let news = &mut self.news;
         news.items += 1;
+        news.outside += 1;
         news.abandoned_items += usize::from(!outcome.is_settled());
         news.told.extend(slot.told.take().map(|told| (told, outcome)));
         match slot.lease {
@@ -357,6 +365,9 @@ mod tests {
         ends.committed();
         assert_eq!(ends.room(most), 70);
         assert_eq!(ends.room(usize::MAX), AHEAD - 30);
+        let settler = ends.settler();
+        (0..30).for_each(|sequence| settler.end(Ended { outcome: Outcome::Delivered, end: End::Root(sequence) }));
+        assert_eq!(ends.room(usize::MAX), AHEAD - 30, "they have ended, but that is not committed");
         ends.pass(1_000_000, None);
         assert_eq!(ends.room(usize::MAX), 0);
     }

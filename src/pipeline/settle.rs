@@ -58,7 +58,7 @@ pub(super) async fn settle(ledger: Arc<Ledger>, whole: Life, own: Life) {
 }
 
 async fn commit(ledger: &Ledger, news: News) -> Result<(), Fault> {
-    let News { items, abandoned_items, position, settled, abandoned, told, others } = news;
+    let News { items, abandoned_items, position, settled, abandoned, told, others, .. } = news;
     let mut changes = Vec::new();
     let mut branches = Vec::new();
     let mut pages = Vec::new();
