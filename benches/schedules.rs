@@ -108,6 +108,7 @@ fn plan(schedules: usize, ticks: &Arc<Ticks>) -> Plan {
             when: None,
             retry: Retry::FETCH,
             workers: 1,
+            aside: None,
             onward: Onward::default(),
         }],
         sinks: Vec::new(),
@@ -150,7 +151,7 @@ impl Transform for Look {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "a bench prints what it found")]
+#[expect(clippy::print_stdout, reason = "a bench is run to be read")]
 fn say(line: &str) {
     println!("{line}");
 }
