@@ -24,7 +24,6 @@ const BEYOND: &[(Rule, &str)] = &[
     (Rule::BadFilledValue, "it is about the environment"),
     (Rule::DefinedTwice, "it is about several files, or several tables"),
     (Rule::NoPipeline, "another file may have one"),
-    (Rule::BadId, "an id is compared with those of other tables"),
     (Rule::BadRetry, "two values are compared"),
     (Rule::UnknownSink, "a name is looked up"),
     (Rule::UnknownClient, "a name is looked up"),
@@ -112,6 +111,30 @@ fn the_schema_accepts_what_explain_shows() {
         wrong.extend(objections(&validator, &file.display().to_string(), &text));
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn what_is_too_small_or_no_name_is_objected_to_by_itself() {
+    let validator = validator();
+    for (settings, is_right) in [
+        (r#"service.memory = "16MiB""#, true),
+        (r#"service.memory = "15MiB""#, false),
+        (r#"service.memory = "16MB""#, false),
+        ("service.memory = 16777215", false),
+        (r#"service.dead_letters = { bytes = "1B" }"#, true),
+        (r#"service.dead_letters = { bytes = "0GiB" }"#, false),
+        (r#"pipeline.p.from = { every = "1m", id = "the-clock" }"#, true),
+        (r#"pipeline.p.from = { every = "1m", id = "the clock" }"#, false),
+        (r#"pipeline.p.from = { every = "1m", id = "-" }"#, false),
+        (r#"pipeline.p.to = [{ stdout = {}, batch = { bytes = "0B" } }]"#, false),
+    ] {
+        let text = if settings.contains("from") {
+            settings.to_owned()
+        } else {
+            format!("{settings}\npipeline.p.from = {{ every = \"1m\" }}")
+        };
+        assert_eq!(validator.is_valid(&data(&text).unwrap()), is_right, "{settings}");
+    }
 }
 
 #[test]

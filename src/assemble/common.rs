@@ -125,7 +125,10 @@ fn read_buffer(section: &mut Section<'_>) -> BufferCommon {
 }
 
 fn read_id(section: &mut Section<'_>) -> Option<String> {
-    section.optional("id", "what its state is kept under; by default its kind, and KIND-2 for the second of that kind")
+    let about = "what its state is kept under; by default its kind, and KIND-2 for the second of that kind";
+    let id = section.optional("id", about);
+    section.is_name();
+    id
 }
 
 fn check_workers(section: &mut Section<'_>, workers: usize) {
@@ -171,12 +174,10 @@ fn read_batch(section: &mut Section<'_>, default: BatchLimits) -> BatchLimits {
         let items = section.or("items", default.items, "how many items");
         section.at_least(items, 1, "a batch of no items is never written");
         let bytes = section.or("bytes", default.bytes, "how large they are together");
+        let message = "a batch of no bytes is never written";
+        section.at_least_of_size(bytes, Size(1), message, "write a size such as \"1MiB\"");
         let age = if items > 1 && default.age.is_zero() { BatchLimits::AGE } else { default.age };
         let age = section.or("age", age, "how long the first of them has waited");
-        if bytes == Size(0) {
-            let message = "a batch of no bytes is never written";
-            section.broken(Rule::TooSmall, "bytes", message, "write a size such as \"1MiB\"");
-        }
         Some(BatchLimits { items, bytes, age })
     });
     batch.unwrap_or(default)

@@ -23,7 +23,6 @@ const BROKEN_FILL: &str =
 
 /// What the readers of durations, sizes and rates take, as far as a pattern can tell.
 const DURATION: &str = r"^\s*(0|[+]?\d.*[A-Za-z]|[Pp].*\d.*[A-Za-z])\s*$";
-const SIZE: &str = r"^\s*\d+(\.\d*)?\s*([kKmMgGtTpPeE]?[iI]?[bB]?)\s*$";
 const RATE: &str = r"^\s*[+]?0*[1-9]\d*\s*/\s*[smhd]\s*$";
 
 /// The schema, as one JSON document.
@@ -181,7 +180,10 @@ fn form_schema(form: &Form) -> Json {
         Form::Text => reference("text"),
         Form::Duration => pattern(DURATION),
         Form::Rate => pattern(RATE),
-        Form::Size => json!({ "anyOf": [{ "type": "integer", "minimum": 0 }, pattern(SIZE)] }),
+        Form::Size { least } => {
+            json!({ "anyOf": [{ "type": "integer", "minimum": least }, pattern(&size_of_at_least(*least))] })
+        }
+        Form::Name => pattern(NAME),
         Form::Filter => json!({ "type": "string", "not": { "pattern": FILL } }),
         Form::Words(words) => json!({ "anyOf": [{ "enum": words }, reference("filled")] }),
         Form::List(element) => json!({ "type": "array", "items": form_schema(element) }),
@@ -190,6 +192,38 @@ fn form_schema(form: &Form) -> Json {
         Form::Tables => json!({ "type": "array", "items": { "type": "object" } }),
         Form::Any => json!({}),
     }
+}
+
+/// Sizes of at least so many bytes, in whatever unit. With a fraction, one that is too small by less than a unit passes.
+fn size_of_at_least(least: u64) -> String {
+    // As the crate bytesize reads them: a letter is a power of 1000, with an `i` one of 1024.
+    let units = "kmgtpe".chars().zip(1..).flat_map(|(letter, power)| {
+        let either = format!("[{letter}{}]", letter.to_ascii_uppercase());
+        [(format!("{either}[bB]?"), 1000_u64.pow(power)), (format!("{either}[iI][bB]?"), 1024_u64.pow(power))]
+    });
+    let of_unit = |(unit, bytes): (String, u64)| {
+        let whole = least.div_ceil(bytes);
+        let cut = at_least(whole.saturating_sub(1));
+        format!(r"({}|{cut}\.\d*)\s*{unit}", at_least(whole))
+    };
+    let all: Vec<String> = [("[bB]?".to_owned(), 1)].into_iter().chain(units).map(of_unit).collect();
+    format!(r"^\s*({})\s*$", all.join("|"))
+}
+
+/// The whole numbers from `least` on, as a pattern.
+fn at_least(least: u64) -> String {
+    if least == 0 {
+        return r"\d+".to_owned();
+    }
+    let digits = least.to_string();
+    // As many digits, of which one is larger and those before it are the same; the number itself; or more digits.
+    let larger = digits.char_indices().filter(|(_, digit)| *digit != '9').map(|(place, digit)| {
+        let next = char::from_u32(digit as u32 + 1).unwrap_or('9');
+        format!(r"{}[{next}-9]\d{{{}}}", &digits[..place], digits.len() - place - 1)
+    });
+    let more = format!(r"[1-9]\d{{{},}}", digits.len());
+    let all: Vec<String> = larger.chain([digits.clone(), more]).collect();
+    format!("0*({})", all.join("|"))
 }
 
 /// JSON's numbers reach beyond those of most of its readers; a bound that does too is left to them.
@@ -222,4 +256,53 @@ fn described(mut schema: Json, about: &str) -> Json {
 fn json_of_toml(value: &str) -> Option<Json> {
     let document: toml::Table = toml::from_str(&format!("value = {value}")).ok()?;
     serde_json::to_value(document.get("value")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::Regex;
+
+    use super::*;
+    use crate::model::Size;
+
+    #[test]
+    fn a_pattern_takes_the_sizes_that_their_reader_takes_and_that_are_large_enough() {
+        const TEXTS: [&str; 26] = [
+            "0",
+            "1",
+            "16777215",
+            "16777216",
+            "99999999",
+            "000",
+            "0016777216",
+            "15MiB",
+            "16MiB",
+            "16 mib",
+            "17M",
+            "16M",
+            "16777KB",
+            "16778kB",
+            "16383KiB",
+            "16384ki",
+            "0GB",
+            "1G",
+            "1e",
+            "0.5GiB",
+            "16.0MiB",
+            "0.0",
+            "1TiB",
+            "MiB",
+            "16XiB",
+            "-1",
+        ];
+        for least in [0, 1, 16 << 20] {
+            let pattern = Regex::new(&size_of_at_least(least)).unwrap();
+            for text in TEXTS {
+                let is_taken = text.parse::<Size>().is_ok_and(|size| size.0 >= least);
+                // What a fraction makes of it takes arithmetic.
+                let is_allowed = pattern.is_match(text);
+                assert!(is_allowed == is_taken || text.contains('.') && is_allowed, "{text} and {least}");
+            }
+        }
+    }
 }

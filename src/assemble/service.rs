@@ -8,7 +8,7 @@ use super::admin::{self, AdminSettings};
 use crate::http::{Allow, ClientSettings, read_allow};
 use crate::model::{Fingerprint, Size};
 use crate::pipeline::DeadLimits;
-use crate::settings::{Rule, Section};
+use crate::settings::Section;
 
 /// The settings of `[service]`.
 #[derive(Clone)]
@@ -56,7 +56,7 @@ const LEAST_MEMORY: Size = Size::mib(16);
 pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
     let service = Service {
         state: section.optional("state", STATE),
-        memory: section.or("memory", Size::mib(256), MEMORY),
+        memory: read_memory(section),
         drain: section.or("drain", Duration::from_secs(30), "how long a stop waits for items in flight"),
         dead_letters: read_dead_letters(section),
         threads: read_threads(section),
@@ -69,11 +69,14 @@ pub(super) fn read(section: &mut Section<'_>) -> Option<Service> {
     // Read once before all else, since `${secret:NAME}` needs it.
     let _: Option<PathBuf> =
         section.optional("secrets", "a folder of files, each of which holds the secret of its name");
-    if service.memory < LEAST_MEMORY {
-        let message = format!("{} leaves no room for a reply", service.memory);
-        section.broken(Rule::TooSmall, "memory", message, format!("write at least \"{LEAST_MEMORY}\""));
-    }
     Some(service)
+}
+
+fn read_memory(section: &mut Section<'_>) -> Size {
+    let memory = section.or("memory", Size::mib(256), MEMORY);
+    let message = format!("{memory} leaves no room for a reply");
+    section.at_least_of_size(memory, LEAST_MEMORY, message, &format!("write at least \"{LEAST_MEMORY}\""));
+    memory
 }
 
 fn read_threads(section: &mut Section<'_>) -> usize {
@@ -91,9 +94,7 @@ fn read_dead_letters(section: &mut Section<'_>) -> DeadLimits {
         let items = section.or("items", default.items, "how many");
         section.at_least(items, 1, NEVER_BEGINS);
         let bytes = section.or("bytes", default.bytes, "how much they take on disk");
-        if bytes == Size(0) {
-            section.broken(Rule::TooSmall, "bytes", NEVER_BEGINS, "write a size such as \"1GiB\"");
-        }
+        section.at_least_of_size(bytes, Size(1), NEVER_BEGINS, "write a size such as \"1GiB\"");
         Some(DeadLimits { items, bytes })
     });
     limits.unwrap_or(default)

@@ -46,6 +46,9 @@ pub(super) struct ComponentCounters {
     saved: AtomicU64,
     /// How long the calls of a network step took.
     pub(super) calls: Option<Histogram>,
+    /// When its cursor moved last, or the pipeline started if it has not: milliseconds since the start, and one; 0 if it
+    /// has no cursor.
+    cursor: AtomicU64,
     /// Where people look at what passes.
     pub(super) tap: TapPoint,
 }
@@ -121,6 +124,27 @@ impl Counters {
         others.find(|counters| *counters.id == *component).unwrap_or(&self.source)
     }
 
+    /// A step keeps how far it has come in a remote's data.
+    pub(super) fn has_cursor(&self, step: usize) {
+        self.steps[step].cursor.store(1, Ordering::Relaxed);
+    }
+
+    /// A cursor of this component has moved.
+    pub(super) fn cursor_moved(&self, component: &str, clock: &Clock) {
+        self.of(component).cursor.store(self.millis(clock.instant()).saturating_add(1), Ordering::Relaxed);
+    }
+
+    /// How long ago a cursor of this component moved, or the pipeline started if none has; nothing if it has none.
+    pub(super) fn cursor_age(&self, component: &ComponentCounters, clock: &Clock) -> Option<Duration> {
+        let moved = Duration::from_millis(component.cursor.load(Ordering::Relaxed).checked_sub(1)?);
+        Some(self.age(clock).saturating_sub(moved))
+    }
+
+    /// From the start to `now`.
+    fn millis(&self, now: Instant) -> u64 {
+        u64::try_from(now.saturating_duration_since(self.started).as_millis()).unwrap_or(u64::MAX)
+    }
+
     pub(super) fn settled(&self, count: usize) {
         add(&self.settled, count);
     }
@@ -140,8 +164,7 @@ impl Counters {
     /// New items have come through all steps by `now`.
     pub(super) fn came_through(&self, count: usize, now: Instant) {
         add(&self.through, count);
-        let millis = now.saturating_duration_since(self.started).as_millis();
-        self.newest.store(u64::try_from(millis).unwrap_or(u64::MAX).saturating_add(1), Ordering::Relaxed);
+        self.newest.store(self.millis(now).saturating_add(1), Ordering::Relaxed);
     }
 
     /// Whether fields are expected of items that come through.
@@ -225,6 +248,7 @@ impl ComponentCounters {
             retried: AtomicU64::new(0),
             saved: AtomicU64::new(0),
             calls: is_network.then(Histogram::default),
+            cursor: AtomicU64::new(0),
             tap: TapPoint::default(),
         }
     }

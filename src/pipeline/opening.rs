@@ -241,7 +241,7 @@ impl Opening<'_> {
 
     fn steps(&self, plan: &PipelinePlan, counters: &Counters) -> Result<Steps, Fault> {
         let Steps { mut steps, mut stages, mut limits } = Steps::default();
-        for ((number, step), counters) in plan.steps.iter().enumerate().zip(&counters.steps) {
+        for ((number, step), of_step) in plan.steps.iter().enumerate().zip(&counters.steps) {
             let context = StepContext {
                 pipeline: plan.name.clone(),
                 id: step.id.clone(),
@@ -253,6 +253,9 @@ impl Opening<'_> {
             let work = match step.settings.open(&context, limits)? {
                 Step::Transform(transform) => StepWork::Transform(transform),
                 Step::Fetch(fetch) => {
+                    if fetch.has_partitions() {
+                        counters.has_cursor(number);
+                    }
                     let (retries, give_up) = (self.shared.retries.clone(), self.shared.options.give_up);
                     let aside = step.aside.clone().map(|aside| Aside::open(aside, &self.shared.store));
                     stages.push(Stage::new(number, fetch, step.retry, step.workers, retries, give_up, aside));
@@ -260,7 +263,7 @@ impl Opening<'_> {
                 }
             };
             limits += usize::from(step.settings.is_limit());
-            let (id, when, counters) = (step.id.clone(), step.when.clone(), counters.clone());
+            let (id, when, counters) = (step.id.clone(), step.when.clone(), of_step.clone());
             steps.push(Arc::new(RunningStep { id, when, work, counters }));
         }
         Ok(Steps { steps, stages, limits })

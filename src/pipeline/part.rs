@@ -132,7 +132,8 @@ fn run_pipeline(opened: OpenedPipeline, shared: &Shared, busy: Busy) -> End {
     let ledger = opened.running.ledger.clone();
     let counters = opened.running.counters.clone();
     let life = opened.running.life.clone();
-    let settler = runtime::spawn(settle(ledger, shared.life.clone(), life.clone()));
+    let clock = shared.options.clock.clone();
+    let settler = runtime::spawn(settle(ledger, shared.life.clone(), life.clone(), clock));
     runtime::spawn(async move {
         let name = opened.running.name.clone();
         let task = runtime::spawn(async move {

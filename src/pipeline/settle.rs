@@ -10,8 +10,8 @@ use super::life::Life;
 use super::replay::Replays;
 use crate::component::{Position, Progress, Quiescence, Reason};
 use crate::model::{Fault, Planted, Text};
-use crate::runtime;
-use crate::store::{Change, Store};
+use crate::runtime::{self, Clock};
+use crate::store::{Change, CursorMove, Store};
 
 /// What is known of the items of one pipeline that are in flight.
 pub(super) struct Ledger {
@@ -32,7 +32,7 @@ pub(super) struct Ledger {
 /// its place. While one commit is on its way, the next one gathers.
 ///
 /// A commit that fails ends the process, whose life is `whole`: the next start recovers.
-pub(super) async fn settle(ledger: Arc<Ledger>, whole: Life, own: Life) {
+pub(super) async fn settle(ledger: Arc<Ledger>, whole: Life, own: Life, clock: Clock) {
     let next = || {
         let over = async {
             own.part_over().await;
@@ -41,7 +41,7 @@ pub(super) async fn settle(ledger: Arc<Ledger>, whole: Life, own: Life) {
         runtime::race(ledger.ends.news(), over)
     };
     while let Some(news) = next().await {
-        if let Err(fault) = commit(&ledger, news).await {
+        if let Err(fault) = commit(&ledger, news, &clock).await {
             ledger.ends.close();
             whole.fail(fault);
             return;
@@ -57,12 +57,13 @@ pub(super) async fn settle(ledger: Arc<Ledger>, whole: Life, own: Life) {
     }
 }
 
-async fn commit(ledger: &Ledger, news: News) -> Result<(), Fault> {
+async fn commit(ledger: &Ledger, news: News, clock: &Clock) -> Result<(), Fault> {
     let News { items, abandoned_items, position, settled, abandoned, told, others, .. } = news;
     let mut changes = Vec::new();
     let mut branches = Vec::new();
     let mut pages = Vec::new();
     let mut replayed = Vec::new();
+    let mut moved_cursors = Vec::new();
     for Ended { outcome, end } in others {
         match end {
             End::Root(_) => unreachable!("the ends of the source's items are counted as they come"),
@@ -79,7 +80,9 @@ async fn commit(ledger: &Ledger, news: News) -> Result<(), Fault> {
                 branches.push((outcome, branch));
             }
             End::Page(page) => {
-                changes.append(&mut page.run.end_page(page.number, outcome));
+                let mut left = page.run.end_page(page.number, outcome);
+                moved_cursors.extend(left.iter().filter_map(moved_cursor));
+                changes.append(&mut left);
                 pages.push((outcome, page));
             }
         }
@@ -98,6 +101,9 @@ async fn commit(ledger: &Ledger, news: News) -> Result<(), Fault> {
         ledger.store.commit(changes).await?;
     }
     ledger.store.commit(late).await?;
+    for component in moved_cursors {
+        ledger.counters.cursor_moved(&component, clock);
+    }
     for (outcome, branch) in branches {
         let Branch { parent, flight, coming, .. } = *branch;
         // What they put into buffers is counted by the store from now on.
@@ -131,6 +137,14 @@ async fn commit(ledger: &Ledger, news: News) -> Result<(), Fault> {
         quiescence.end(items + replayed.len());
     }
     Ok(())
+}
+
+/// The component whose cursor a change moves.
+fn moved_cursor(change: &Change) -> Option<Text> {
+    match change {
+        Change::Cursor(change) if matches!(change.cursor, CursorMove::To(_)) => Some(change.key.component.clone()),
+        _ => None,
+    }
 }
 
 /// Planted: dead letters leave the commit that they belong to. Answers those that did so the last time.

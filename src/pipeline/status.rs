@@ -121,6 +121,8 @@ pub struct ComponentStatus {
     pub counts: ComponentCounts,
     /// Items that wait before a network step.
     pub waiting: Option<usize>,
+    /// How long ago its cursor moved, or the pipeline started if it has not; nothing if it has no cursor.
+    pub cursor_age: Option<Duration>,
 }
 
 /// How a sink is doing, over all pipelines that feed it.
@@ -190,7 +192,7 @@ impl PipelineHandle {
             counts: self.counters.read(),
             filtered: filtered.into_iter().map(|(reason, count)| (reason.name(), count)).collect(),
             unwanted: self.counters.unwanted_count(),
-            components: self.components(running.as_deref()),
+            components: self.components(running.as_deref(), clock),
             state,
             fault,
             waiting: running.as_ref().map_or(0, |running| running.stages.iter().map(Stage::depth).sum()),
@@ -204,12 +206,13 @@ impl PipelineHandle {
         }
     }
 
-    fn components(&self, running: Option<&Running>) -> Vec<ComponentStatus> {
+    fn components(&self, running: Option<&Running>, clock: &Clock) -> Vec<ComponentStatus> {
         let of = |role, counters: &Arc<ComponentCounters>, waiting| ComponentStatus {
             id: counters.id().clone(),
             role,
             counts: counters.read(),
             waiting,
+            cursor_age: self.counters.cursor_age(counters, clock),
         };
         let Counters { source, steps, sinks, .. } = &*self.counters;
         let depth = |step| {

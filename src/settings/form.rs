@@ -12,10 +12,14 @@ pub enum Form {
     },
     Number,
     Text,
+    /// A text of letters, digits, `_` and `-` that begins with a letter or digit.
+    Name,
     /// A text such as `90s`.
     Duration,
-    /// A text such as `16MiB`, or a number of bytes.
-    Size,
+    /// A text such as `16MiB`, or a number of bytes: no fewer than these.
+    Size {
+        least: u64,
+    },
     /// A text such as `10/s`.
     Rate,
     /// A text that is jq.

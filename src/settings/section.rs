@@ -14,6 +14,7 @@ use super::suggestion;
 use super::tree::{Data, Node, Table, text_to_toml};
 use super::{Form, Place, Reading, Rule};
 use crate::expr::Vars;
+use crate::model::Size;
 
 /// One table of a config, read setting by setting. A key that no call has asked for is a mistake.
 ///
@@ -247,6 +248,22 @@ impl<'a> Section<'a> {
             let key = self.last_record().key.clone();
             self.broken(Rule::TooSmall, &key, message, format!("write at least {least}"));
         }
+    }
+
+    /// The size `found`, which was asked for last, must be at least `least`.
+    pub fn at_least_of_size(&mut self, found: Size, least: Size, message: impl Into<String>, way_out: &str) {
+        if let Form::Size { least: bound } = &mut self.last_record().form {
+            *bound = least.0;
+        }
+        if found < least {
+            let key = self.last_record().key.clone();
+            self.broken(Rule::TooSmall, &key, message, way_out);
+        }
+    }
+
+    /// The text that was asked for last is a name.
+    pub fn is_name(&mut self) {
+        self.last_record().form = Form::Name;
     }
 
     /// The whole number `found`, which was asked for last, must be at most `most`.

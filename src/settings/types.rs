@@ -211,7 +211,7 @@ impl Setting for Size {
     }
 
     fn form() -> Form {
-        Form::Size
+        Form::Size { least: 0 }
     }
 
     fn read(given: &Given<'_>) -> Result<Self, Wrong> {

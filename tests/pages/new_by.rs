@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::api::{Api, Behaviour, Paging, arrived, arrived_ids, config, order, orders, time};
-use super::support::check_each;
-use super::support::gatherd::Workplace;
+use super::support::client::{connect, exchange};
+use super::support::gatherd::{IDLE, Workplace};
+use super::support::{check_each, wait_until};
 
 const NEW: &str = r#"pages = "auto", new_by = { cursor = ".at", send_as = "since", key = ".id" }"#;
 
@@ -212,4 +213,23 @@ fn the_pages_of_missed_windows_come_one_window_after_the_other() {
     assert!(windows.windows(2).all(|pair| pair[0].1 == pair[1].0), "one begins where the one before ends: {windows:?}");
     assert_eq!(windows[0].0, earlier.to_string());
     assert_eq!(arrived(&workplace).len(), 45, "each once");
+}
+
+#[test]
+fn how_long_ago_a_cursor_moved_is_a_metric() {
+    let api = Api::start(Behaviour { orders: orders(12), ..Behaviour::default() });
+    let workplace = Workplace::new(&format!("{}\n[service]\nadmin = \"127.0.0.1:0\"\n{IDLE}", config(&api, NEW)));
+    let daemon = workplace.start();
+    let address = daemon.admin_address();
+    let age = || {
+        let metrics = exchange(connect(address), &format!("GET /metrics HTTP/1.1\nHost: {address}\n\n")).body;
+        let sample = metrics.lines().find(|line| line.starts_with("gatherd_component_cursor_age_seconds{"))?.to_owned();
+        assert!(sample.contains(r#"pipeline="orders",component="get",role="step"}"#), "{sample}");
+        sample.rsplit_once(' ')?.1.parse::<f64>().ok()
+    };
+    assert!(age().is_some(), "a cursor that has not moved is as old as the process");
+    wait_until("the cursor has moved", || !workplace.gatherd(&["state", "list"]).stdout.contains("nothing is kept"));
+    let moved = age().unwrap();
+    wait_until("it grows older while nothing is new", || age().unwrap() > moved + 0.2);
+    daemon.stop();
 }

@@ -121,6 +121,13 @@ fn write_components(exposition: &mut Exposition, pipelines: &[PipelineStatus]) {
             }
         }
     }
+    let about = "Since a cursor of the component moved, or since the start if none has.";
+    let mut cursors = exposition.gauge("gatherd_component_cursor_age_seconds", about);
+    for (pipeline, component) in each() {
+        if let Some(age) = component.cursor_age {
+            cursors.sample(&labels(pipeline, component), age.as_secs_f64());
+        }
+    }
     let mut filtered = exposition.counter("gatherd_component_items_filtered", "Items that ended on purpose.");
     for pipeline in pipelines {
         for component in &pipeline.components {
