@@ -14,7 +14,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use support::gatherd::{Running, ServiceManager, Workplace, wait_for_lines};
+use support::client::{connect, exchange};
+use support::gatherd::{IDLE, Running, ServiceManager, Workplace, wait_for_lines};
 use support::server::BlackHole;
 use support::wait_until;
 
@@ -70,6 +71,22 @@ fn a_socket_of_this_machine_outlives_a_restart_too() {
         move || posted(UnixStream::connect(&at).unwrap()),
     );
     assert!(path.exists(), "the socket is not gatherd's to remove");
+}
+
+#[test]
+fn who_looks_at_the_admin_address_waits_in_its_socket_too() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let workplace = Workplace::new(&format!("[service]\nadmin = \"{address}\"\n{IDLE}"));
+    let ready = move || exchange(connect(address), &format!("GET /ready HTTP/1.1\nHost: {address}\n\n")).status;
+    let first = activated(&workplace, listener.try_clone().unwrap().into());
+    assert_eq!(ready(), 200, "{}", first.log());
+    assert_eq!(first.stop().code(), Some(0));
+    let asking = thread::spawn(ready);
+    assert!(!asking.is_finished(), "it is connected, and waits");
+    let second = activated(&workplace, listener.try_clone().unwrap().into());
+    assert_eq!(asking.join().unwrap(), 200);
+    assert_eq!(second.stop().code(), Some(0));
 }
 
 fn check_restart(

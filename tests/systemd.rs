@@ -32,6 +32,26 @@ fn systemd_understands_every_line_of_the_units() {
 }
 
 #[test]
+fn systemd_understands_every_line_of_the_socket_also_those_that_are_options() {
+    let text = text("socket/gatherd.socket");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gatherd.service"), text_of_service()).unwrap();
+    for text in
+        [text.clone(), text.replace("\n#ListenStream", "\nListenStream").replace("\n#SocketMode", "\nSocketMode")]
+    {
+        let path = folder.path().join("gatherd.socket");
+        fs::write(&path, text).unwrap();
+        let said = analyze(&["verify", "--man=no", "--recursive-errors=yes", path.to_str().unwrap()]);
+        assert_eq!(said, "");
+    }
+}
+
+/// The program need not be installed for its unit to be read.
+fn text_of_service() -> String {
+    text("gatherd.service").replace("/usr/bin/gatherd", "/bin/true")
+}
+
+#[test]
 fn the_units_differ_only_where_one_has_an_instance() {
     let instance = |line: &str| {
         let line = line.replace(" (%i)", "").replace("gatherd-%i", "gatherd").replace("%i.toml", "gatherd.toml");

@@ -16,7 +16,7 @@ use super::support::gatherd::Workplace;
 use super::support::wait_until;
 
 /// How many items are handed over for each reload.
-const ITEMS: usize = 100;
+const ITEMS: usize = 30;
 
 /// What a pipeline that does not change may at most stand still: far more than was ever measured (0.2 s on a machine with
 /// other work), and less than the time for which one that changes may run dry.
