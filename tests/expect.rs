@@ -80,6 +80,32 @@ fn a_source_that_brings_nothing_new_opens_one_alert_and_something_new_closes_it(
 }
 
 #[test]
+fn an_open_alert_stays_open_over_a_reload_and_goes_with_its_pipeline() {
+    let (workplace, _) = watched("new_within = '2s'", "{ new = '.id' }");
+    let daemon = workplace.start();
+    wait_for_lines(&workplace, "prices.ndjson", 1);
+    wait_until("the alert opens", || {
+        let open = alerts(&workplace);
+        open.first().is_some_and(|alert| alert["message"] == "nothing new has come through for 2s")
+    });
+    let opened = count(&daemon, "expectation is not met");
+    wait_for_lines(&workplace, "ops.ndjson", 1);
+    let since = alerts(&workplace)[0]["since"].clone();
+    let config = workplace.read("gatherd.toml");
+    workplace.write("gatherd.toml", format!("{config}{IDLE}"));
+    let told_of_reload = workplace.gatherd(&["reload"]).stdout;
+    assert_eq!(told_of_reload, "started    idle\n1 pipeline goes on as before\n");
+    assert_eq!(alerts(&workplace)[0]["since"], since, "it is the same alert");
+    assert_eq!(count(&daemon, "expectation is not met"), opened, "{}", daemon.log());
+
+    workplace.write("gatherd.toml", IDLE);
+    assert_eq!(workplace.gatherd(&["reload"]).stdout, "stopped    prices\n1 pipeline goes on as before\n");
+    assert_eq!(alerts(&workplace), [] as [Value; 0]);
+    assert_eq!(told(&workplace)[0], "new_within open");
+    daemon.stop();
+}
+
+#[test]
 fn an_item_without_a_field_opens_one_alert_however_many_follow() {
     let (workplace, id) = watched("fields = ['id']", "{ where = 'true' }");
     let daemon = workplace.start();

@@ -148,6 +148,39 @@ fn a_changed_sink_variable_or_client_restarts_who_names_it() {
 }
 
 #[test]
+fn a_secret_that_has_changed_is_used_after_a_reload_and_shown_neither_before_nor_after() {
+    let server = Server::start(|_, connection: &mut dyn Connection| connection.write_all(&json("1")));
+    let workplace = Workplace::new(&format!(
+        r#"
+        [service]
+        secrets = "."
+
+        [http.api]
+        base    = "{}"
+        headers = {{ X-Key = "${{secret:key}}" }}
+
+        [pipeline.asks]
+        from  = {{ every = "50ms" }}
+        steps = [{{ get = {{ url = "/", via = "api" }} }}, {{ map = "error(labels | tostring)" }}]
+        to    = []
+        {IDLE}
+        "#,
+        server.url("")
+    ));
+    workplace.write("key", "first-secret-canary");
+    let daemon = workplace.start();
+    let is_sent = |key: &str| server.seen().last().is_some_and(|seen| seen.header("x-key") == Some(key));
+    wait_until("the first secret is sent", || is_sent("first-secret-canary"));
+    workplace.write("key", "second-secret-canary");
+    assert_eq!(reload(&workplace), "restarted  asks\n1 pipeline goes on as before\n");
+    wait_until("the second secret is sent", || is_sent("second-secret-canary"));
+    assert_eq!(reload(&workplace), "2 pipelines go on as before\n");
+    let status = workplace.gatherd(&["status", "--json"]).stdout;
+    let Ended { stdout, stderr, .. } = daemon.stop();
+    assert!(!format!("{status}{stdout}{stderr}").contains("canary"), "{status}{stderr}");
+}
+
+#[test]
 fn a_setting_of_the_service_that_only_a_start_reads_is_named() {
     let workplace = Workplace::new(IDLE);
     let daemon = workplace.start();

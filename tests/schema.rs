@@ -93,8 +93,10 @@ fn the_schema_accepts_every_config_that_can_be_used() {
         wrong.extend(objections(&validator, kind.name, kind.sample));
     }
     for folder in ["config", "config/examples", "benches"] {
-        for file in toml_files(folder) {
-            wrong.extend(objections(&validator, &file.display().to_string(), &fs::read_to_string(&file).unwrap()));
+        // Beside the configs of the benches stand tables of what was measured.
+        let configs = toml_files(folder).into_iter().map(|file| (fs::read_to_string(&file).unwrap(), file));
+        for (text, file) in configs.filter(|(text, _)| text.contains("[pipeline.")) {
+            wrong.extend(objections(&validator, &file.display().to_string(), &text));
         }
     }
     assert!(wrong.is_empty(), "{wrong:#?}");

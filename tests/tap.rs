@@ -85,7 +85,7 @@ fn what_passes_after_each_component_is_shown() {
         ("lines.sink.large", &[1001, 1002]),
     ];
     for (place, expected) in cases {
-        let tap = tap(&workplace, &[place, "--json", "--rate", "100000/s"]);
+        let tap = tap(&workplace, &[place, "--json", "--rate", "1000000000/s"]);
         let number = |shown: &Value| {
             let value = &shown["value"];
             value["n"].as_i64().unwrap_or_else(|| value.as_str().unwrap().parse().unwrap())
@@ -96,8 +96,10 @@ fn what_passes_after_each_component_is_shown() {
             let numbers: BTreeSet<i64> = values(&whole).iter().map(number).collect();
             numbers.into_iter().filter(|number| ![500, 1500].contains(number)).collect::<Vec<_>>()
         };
-        add(&workplace, [1, 2]);
-        wait_until(&format!("{expected:?} after {place}"), || seen() == expected);
+        wait_until(&format!("{expected:?} after {place}"), || {
+            add(&workplace, [1, 2]);
+            seen() == expected
+        });
         tap.signal(Signal::INT);
         assert_eq!(tap.end().code(), Some(0));
     }
