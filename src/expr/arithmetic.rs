@@ -21,13 +21,47 @@ fn number(left: &Number, right: &Number, int: fn(i64, i64) -> Option<i64>, float
     Metered::from(float(left.as_f64(), right.as_f64()))
 }
 
+/// What a sign makes of two numbers; nothing if that is an error.
+pub(super) fn numbers(math: Math, left: &Number, right: &Number) -> Option<Metered> {
+    let exact = |left: i64, right: i64| (left.checked_rem(right)? == 0).then(|| left / right);
+    Some(match math {
+        Math::Add => number(left, right, i64::checked_add, |l, r| l + r),
+        Math::Sub => number(left, right, i64::checked_sub, |l, r| l - r),
+        Math::Mul => number(left, right, i64::checked_mul, |l, r| l * r),
+        Math::Div if right.as_f64() != 0.0 => number(left, right, exact, |l, r| l / r),
+        Math::Div => return None,
+        Math::Rem => remainder(left, right)?,
+    })
+}
+
+/// Of the integer parts, as in jq.
+fn remainder(left: &Number, right: &Number) -> Option<Metered> {
+    let whole = |number: &Number| match number {
+        Number::Int(int) => Some(*int),
+        // The cast saturates.
+        number => Some(number.as_f64()).filter(|float| !float.is_nan()).map(|float| float as i64),
+    };
+    fuel::spend(1);
+    let right = whole(right).filter(|right| *right != 0)?;
+    Some(Metered::from(whole(left)?.wrapping_rem(right)))
+}
+
+fn of_numbers(math: Math, left: &Metered, right: &Metered) -> Option<Metered> {
+    match (&left.value, &right.value) {
+        (Value::Number(left), Value::Number(right)) => numbers(math, left, right),
+        _ => None,
+    }
+}
+
 impl Add for Metered {
     type Output = ValR<Self>;
 
     fn add(mut self, mut other: Self) -> ValR<Self> {
+        if let Some(sum) = of_numbers(Math::Add, &self, &other) {
+            return Ok(sum);
+        }
         let inside = self.depth_bound().max(other.depth_bound()).saturating_sub(1);
         match (&mut self.value, &mut other.value) {
-            (Value::Number(left), Value::Number(right)) => Ok(number(left, right, i64::checked_add, |l, r| l + r)),
             (Value::Null, _) => Ok(other),
             (_, Value::Null) => Ok(self),
             (Value::Text(left), Value::Text(right)) => {
@@ -58,8 +92,10 @@ impl Sub for Metered {
     type Output = ValR<Self>;
 
     fn sub(mut self, other: Self) -> ValR<Self> {
+        if let Some(difference) = of_numbers(Math::Sub, &self, &other) {
+            return Ok(difference);
+        }
         match (&mut self.value, &other.value) {
-            (Value::Number(left), Value::Number(right)) => Ok(number(left, right, i64::checked_sub, |l, r| l - r)),
             (Value::Array(left), Value::Array(right)) => {
                 let mut removed: Vec<&Value> = right.iter().collect();
                 fuel::make(size_of_val(removed.as_slice()));
@@ -76,9 +112,11 @@ impl Mul for Metered {
     type Output = ValR<Self>;
 
     fn mul(mut self, mut other: Self) -> ValR<Self> {
+        if let Some(product) = of_numbers(Math::Mul, &self, &other) {
+            return Ok(product);
+        }
         let inside = self.depth_bound().max(other.depth_bound()).saturating_sub(1);
         match (&mut self.value, &mut other.value) {
-            (Value::Number(left), Value::Number(right)) => Ok(number(left, right, i64::checked_mul, |l, r| l * r)),
             (Value::Text(text), Value::Number(times)) | (Value::Number(times), Value::Text(text)) => {
                 let times = times.as_f64();
                 if times.is_nan() || times <= 0.0 {
@@ -117,11 +155,10 @@ impl Div for Metered {
     type Output = ValR<Self>;
 
     fn div(self, other: Self) -> ValR<Self> {
+        if let Some(quotient) = of_numbers(Math::Div, &self, &other) {
+            return Ok(quotient);
+        }
         match (&self.value, &other.value) {
-            (Value::Number(left), Value::Number(right)) if right.as_f64() != 0.0 => {
-                let exact = |left: i64, right: i64| (left.checked_rem(right)? == 0).then(|| left / right);
-                Ok(number(left, right, exact, |l, r| l / r))
-            }
             (Value::Text(text), Value::Text(separator)) => {
                 fuel::make(text.len());
                 let part = |part: &str| Self::text(part);
@@ -139,19 +176,8 @@ impl Div for Metered {
 impl Rem for Metered {
     type Output = ValR<Self>;
 
-    /// Of the integer parts, as in jq.
     fn rem(self, other: Self) -> ValR<Self> {
-        let whole = |value: &Value| match value {
-            Value::Number(Number::Int(int)) => Some(*int),
-            // The cast saturates.
-            Value::Number(number) => Some(number.as_f64()).filter(|float| !float.is_nan()).map(|float| float as i64),
-            _ => None,
-        };
-        fuel::spend(1);
-        match (whole(&self.value), whole(&other.value)) {
-            (Some(left), Some(right)) if right != 0 => Ok(Self::from(left.wrapping_rem(right))),
-            _ => Err(Error::math(self, Math::Rem, other)),
-        }
+        of_numbers(Math::Rem, &self, &other).ok_or_else(|| Error::math(self, Math::Rem, other))
     }
 }
 

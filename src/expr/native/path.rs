@@ -44,11 +44,18 @@ impl Run<'_> {
 
     /// Hands everything to `out` that a path leads to.
     pub(super) fn paths(&self, path: &Path, here: Here<'_>, out: &mut Out<'_>) -> Flow {
-        self.each(&path.of, here, &mut |start| match self.indices(path, here) {
-            Ok(Some(indices)) => follow(&path.steps, start, &indices, out),
+        let mut go_on = |start: Answer<'_>, steps: &[Step]| match self.indices(path, here) {
+            Ok(Some(indices)) => follow(steps, start, &indices, out),
             Ok(None) => Ok(()),
             Err(failure) => Err(Halt::Failed(failure)),
-        })
+        };
+        match path.of.operation {
+            Operation::Input => {
+                let (view, followed) = along_keys(here.input, &path.steps);
+                go_on(Answer::Part(view), &path.steps[followed..])
+            }
+            _ => self.each(&path.of, here, &mut |start| go_on(start, &path.steps)),
+        }
     }
 
     /// What stands in a path's brackets. If one of them has no output, the path leads nowhere, whether or not another

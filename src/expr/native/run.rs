@@ -9,7 +9,7 @@ use jaq_core::ops::Cmp;
 
 use super::answer::{Answer, View};
 use super::operation::{Node, Operation, Reduce};
-use crate::expr::arithmetic::compare;
+use crate::expr::arithmetic::{compare, numbers};
 use crate::expr::fuel;
 use crate::expr::language::Seen;
 use crate::expr::metered::Metered;
@@ -89,7 +89,14 @@ impl Run<'_> {
             Operation::Text(pieces) => self.text(pieces, here),
             Operation::Calculate(math, sides) => match self.both(sides, here)? {
                 None => Ok(None),
-                Some((left, right)) => Ok(Some(Answer::New(math.run(left.into_metered(), right.into_metered())?))),
+                Some((left, right)) => {
+                    let result = match (left.value(), right.value()) {
+                        (Value::Number(left), Value::Number(right)) => numbers(*math, left, right),
+                        _ => None,
+                    };
+                    let general = || math.run(left.into_metered(), right.into_metered());
+                    Ok(Some(Answer::New(result.map_or_else(general, Ok)?)))
+                }
             },
             Operation::Compare(sign, sides) => match self.both(sides, here)? {
                 None => Ok(None),
