@@ -192,13 +192,11 @@ fn push_text(value: View<'_>, text: &mut String) {
     }
 }
 
+/// Hands the outputs of a part to a closure.
+type Outputs<'o, T> = dyn Fn(usize, &mut dyn FnMut(T) -> Flow) -> Flow + 'o;
+
 /// Calls `out` with one output of each of the `count` parts, in every combination.
-fn combine<T>(
-    count: usize,
-    outputs: &dyn Fn(usize, &mut dyn FnMut(T) -> Flow) -> Flow,
-    chosen: &mut Vec<T>,
-    out: &mut dyn FnMut(&[T]) -> Flow,
-) -> Flow {
+fn combine<T>(count: usize, outputs: &Outputs<'_, T>, chosen: &mut Vec<T>, out: &mut dyn FnMut(&[T]) -> Flow) -> Flow {
     let index = chosen.len();
     if index == count {
         return out(chosen);

@@ -163,10 +163,10 @@ impl Node {
             Operation::Input | Operation::Fail | Operation::Not | Operation::Test(_) => reads_input = true,
             Operation::Call(..) => reads_input = true,
             Operation::By(..) | Operation::Foreign(..) | Operation::Update(_) | Operation::Delete(_) => {
-                (many, reads_input) = (false, true)
+                (many, reads_input) = (false, true);
             }
             Operation::Variable(_) | Operation::Labels | Operation::Label(_) | Operation::Window | Operation::Now => {
-                reads_scope = true
+                reads_scope = true;
             }
             // What the right side takes is what the left side gives.
             Operation::Pipe(sides) => reads_input = sides[0].reads_input,

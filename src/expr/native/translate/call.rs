@@ -17,7 +17,7 @@ impl Translator {
     pub(super) fn call<'t>(&self, name: &'t str, arguments: &'t [Term<&'t str>], place: &Place<'t>) -> Option<Node> {
         match place.meaning(name, arguments.len()) {
             Meaning::Argument(term, there) => self.term(term, &there),
-            Meaning::Definition(definition, body) => self.written_out(definition, arguments, place, body),
+            Meaning::Definition(definition, body) => self.written_out(definition, arguments, place, &body),
             Meaning::Library(definitions) => {
                 if let Some(node) = self.word(name, arguments, place) {
                     return node;
@@ -25,7 +25,7 @@ impl Translator {
                 let fits = |known: &Def<&str>| known.name == name && known.args.len() == arguments.len();
                 if let Some(index) = self.definitions[..definitions].iter().rposition(fits) {
                     let body = place.in_library(index + 1);
-                    return self.written_out(&self.definitions[index], arguments, place, body);
+                    return self.written_out(&self.definitions[index], arguments, place, &body);
                 }
                 self.function(name, arguments, place)
             }
@@ -38,7 +38,7 @@ impl Translator {
         definition: &'t Def<&'t str>,
         arguments: &'t [Term<&'t str>],
         place: &Place<'t>,
-        body: Place<'t>,
+        body: &Place<'t>,
     ) -> Option<Node> {
         self.with_arguments(&definition.body, &definition.args, arguments, place, body)
     }
@@ -49,20 +49,18 @@ impl Translator {
         names: &'t [&'t str],
         arguments: &'t [Term<&'t str>],
         place: &Place<'t>,
-        body: Place<'t>,
+        body: &Place<'t>,
     ) -> Option<Node> {
         let (Some((name, names)), Some((argument, arguments))) = (names.split_first(), arguments.split_first()) else {
-            return self.term(term, &body);
+            return self.term(term, body);
         };
         if !name.starts_with('$') {
             let body = body.with(Named::Argument(name, argument, place.clone()));
-            return self.with_arguments(term, names, arguments, place, body);
+            return self.with_arguments(term, names, arguments, place, &body);
         }
         let value = self.term(argument, place)?;
         // What follows stands inside of the binding, the other arguments too.
-        self.bind(name, value, &body, |body| {
-            self.with_arguments(term, names, arguments, &place.level_with(body), body.clone())
-        })
+        self.bind(name, value, body, |body| self.with_arguments(term, names, arguments, &place.level_with(body), body))
     }
 
     /// A word that is an operation of its own; the inner nothing says that jaq must run it.
