@@ -39,7 +39,7 @@ impl Labels {
     pub fn with_reply(&self, reply: Arc<Reply>) -> Self {
         // What an earlier reply told, such as a status, is not true of this one.
         let came_with =
-            self.came_with.as_ref().map(|labels| match Reply::NAMES.iter().any(|name| labels.contains_key(*name)) {
+            self.came_with.as_ref().map(|labels| match Reply::NAMES.iter().any(|name| labels.contains_key(name)) {
                 false => labels.clone(),
                 true => without_reply(labels),
             });

@@ -42,6 +42,20 @@ fn nesting_has_a_limit_instead_of_overflowing_the_stack() {
     assert!(parse(&nested(1_000_000)).is_err());
 }
 
+#[test]
+fn a_small_part_of_a_large_text_counts_what_it_holds_and_the_parts_of_it_no_more_than_the_whole() {
+    let elements: Vec<String> = (0..1000).map(|id| format!(r#"{{"id":{id},"text":"{}"}}"#, "x".repeat(50))).collect();
+    let text = format!(r#"{{"next":null,"items":[{}]}}"#, elements.join(","));
+    let whole = parse_bytes(text.clone().into()).unwrap();
+    let size = whole.size_in_memory();
+    assert!(size > text.len() && size < 8 * text.len(), "{size} of {}", text.len());
+    let Some(Value::Array(items)) = whole.get("items") else { panic!("{whole}") };
+    assert!(items.iter().all(|item| item.size_in_memory() < size / 500));
+    let parts: usize = items.iter().map(Value::size_in_memory).sum();
+    assert!(parts > size / 2 && parts < 2 * size, "{parts} of {size}");
+    assert_eq!(whole.size_in_memory(), size, "it is the same after it was opened");
+}
+
 /// A plain parser of text that is known to be right: everything is open, nothing is shared.
 fn opened(text: &[u8]) -> Value {
     fn value(next: u8, lexer: &mut SliceLexer<'_>) -> Value {

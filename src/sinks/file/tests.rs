@@ -48,6 +48,27 @@ fn ids_in_json_lines(text: &str) -> Vec<i64> {
     text.lines().map(|line| json::parse(line.as_bytes()).unwrap().get("id").unwrap().as_i64().unwrap()).collect()
 }
 
+/// Long ones are written from where they are, in their order among the others.
+#[test]
+fn values_of_any_length_stand_in_the_file_in_their_order() {
+    let long = "x".repeat(LONG);
+    let compact = format!(r#"{{"id":1,"text":"{long}"}}"#);
+    let spaced = format!(r#"{{"id": 2, "text": "{long}"}}"#);
+    let text = format!("\"{long}\"");
+    let values = [&compact, "{}", &spaced, &compact, &text, "[1]"];
+    for (rest, expected) in [
+        ("", format!("{compact}\n{{}}\n{}\n{compact}\n{text}\n[1]\n", spaced.replace(' ', ""))),
+        (
+            "format = 'raw', separator = '--'",
+            format!("{compact}--{{}}--{}--{compact}--{long}--[1]--", spaced.replace(' ', "")),
+        ),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        write(&*open(&folder, "out", rest), &values).unwrap();
+        assert_eq!(read(&folder, "out"), expected, "{rest}");
+    }
+}
+
 #[test]
 fn it_does_what_every_sink_must() {
     let folder = tempfile::tempdir().unwrap();
