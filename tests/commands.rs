@@ -182,8 +182,8 @@ fn explain_says_what_runs_each_filter() {
     let (out, err, _) = run(&[("a.toml", config)], &["explain", "a.toml"], &[]);
     for shown in [
         "  # filters: `filter` native, `when` in jaq\n  { map",
-        "16 workers; filters: `url` native\n  { get",
-        "1 worker; filters: `path` in jaq\n  { file",
+        "16 workers; filters: `url` native\n",
+        "1 worker; filters: `path` in jaq\n",
     ] {
         assert!(out.contains(shown), "`{shown}` is not in\n{out}{err}");
     }
