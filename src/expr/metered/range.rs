@@ -11,7 +11,11 @@ use crate::model::{Number, Value};
 /// The place that an index means: one below zero counts from the end. Nothing if it lies before the beginning.
 pub(in crate::expr) fn position(index: &Number, length: usize) -> Option<usize> {
     let index = integer(index)?;
-    if index >= 0 { usize::try_from(index).ok() } else { length.checked_sub(usize::try_from(-index).ok()?) }
+    if index >= 0 {
+        usize::try_from(index).ok()
+    } else {
+        length.checked_sub(usize::try_from(index.unsigned_abs()).ok()?)
+    }
 }
 
 /// A number as an index; fractions are cut off as in jq.
