@@ -377,7 +377,7 @@ mod tests {
         let ends = Arc::<Ends>::default();
         let settler = ends.settler();
         let sequence = ends.begin(None, None, None);
-        settler.clone().end(Ended { outcome: Outcome::Delivered, end: End::Root(sequence) });
+        settler.end(Ended { outcome: Outcome::Delivered, end: End::Root(sequence) });
         drop(settler);
         assert_eq!(block_on(ends.news()).map(|news| news.items), Some(1));
         assert!(block_on(ends.news()).is_none());

@@ -256,14 +256,12 @@ impl Hosts {
         std::mem::take(&mut self.expired)
     }
 
-    /// Everything that waits for a time, for an engine that stops. What waits for a worker stays.
-    pub(super) fn take_waiting_for_time(&mut self) -> Vec<Box<Parcel>> {
+    /// Drops everything that waits for a time, which abandons it, for an engine that stops. What waits for a worker stays.
+    pub(super) fn abandon_waiting_for_time(&mut self) {
         let parked = std::mem::take(&mut self.parked).into_values().map(|parked| parked.parcel);
         let held_back = self.hosts.values_mut().filter(|host| host.not_before.is_some());
-        let waiting: Vec<Box<Parcel>> =
-            parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
+        let waiting: Vec<_> = parked.chain(held_back.flat_map(|host| std::mem::take(&mut host.waiting))).collect();
         waiting.iter().for_each(|parcel| self.let_out(parcel));
-        waiting
     }
 
     /// Items that were set aside before and leave again, since their hosts are still down.
@@ -409,8 +407,9 @@ impl Host {
     /// The items that have waited long enough for a host that is down.
     fn take_expired(&mut self, patience: Duration, now: Instant) -> Vec<(Box<Parcel>, Fault)> {
         let Some(down) = &self.down else { return Vec::new() };
-        let is_over = |parcel: &Box<Parcel>| parcel.tries.first.is_some_and(|first| first + patience <= now);
-        let (over, left): (VecDeque<_>, VecDeque<_>) = std::mem::take(&mut self.waiting).into_iter().partition(is_over);
+        let is_over = |parcel: &Parcel| parcel.tries.first.is_some_and(|first| first + patience <= now);
+        let waiting = std::mem::take(&mut self.waiting).into_iter();
+        let (over, left): (VecDeque<_>, VecDeque<_>) = waiting.partition(|parcel| is_over(parcel));
         self.waiting = left;
         over.into_iter().map(|parcel| (parcel, down.clone())).collect()
     }

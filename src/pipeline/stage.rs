@@ -166,7 +166,7 @@ impl Stage {
         let mut hosts = self.hosts();
         if pipeline.life.is_stopping() {
             // What would have to wait is not waited for.
-            drop(hosts.take_waiting_for_time());
+            hosts.abandon_waiting_for_time();
         }
         if let Some(runs) = &self.runs {
             if pipeline.life.is_stopping() {

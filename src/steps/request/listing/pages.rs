@@ -241,7 +241,7 @@ pub(super) fn count(value: &Value, path: Option<&[String]>) -> Option<u64> {
     let mut lists = object.values().filter_map(length);
     match (lists.next(), lists.next()) {
         (Some(only), None) => Some(only),
-        (Some(_), Some(_)) => NAMES.iter().find_map(|name| length(object.get(*name)?)),
+        (Some(_), Some(_)) => NAMES.iter().find_map(|name| length(object.get(name)?)),
         (None, _) => None,
     }
 }
