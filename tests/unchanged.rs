@@ -329,6 +329,29 @@ fn requests_are_conditional_by_default_only_where_a_skip_cannot_change_the_resul
 }
 
 #[test]
+fn what_is_asked_for_once_leaves_nothing_behind_unless_its_author_says_so() {
+    // The source, the URL, the settings beside it, and whether replies are remembered.
+    let cases = [
+        ("items = ['doc']", "{.}", "", false),
+        ("items = ['doc']", "{.}", ", unchanged = 'skip'", true),
+        ("items = ['doc']", "doc", "", true),
+        ("lines = 'urls.txt'", "{.}", "", false),
+        ("every = '1h'", "{\"doc\"}", "", true),
+        ("cron = '@hourly'", "{\"doc\"}", "", true),
+    ];
+    check_each(&cases, |(source, path, settings, expected)| {
+        let config = format!(
+            "[pipeline.p]\nfrom = {{ {source} }}\nto = []\n\
+             steps = [{{ get = {{ url = 'http://api.example/{path}'{settings} }} }}, {{ new = '.' }}]"
+        );
+        let workplace = Workplace::new(&config);
+        let explained = workplace.gatherd(&["explain", "gatherd.toml"]).stdout;
+        let first = explained.lines().find(|line| line.contains("# stage 1:")).unwrap_or(&explained);
+        assert_eq!(first.ends_with("; an item whose reply has not changed ends here"), *expected, "{explained}");
+    });
+}
+
+#[test]
 fn an_edit_of_anything_that_decides_what_becomes_of_a_reply_lets_it_through_once() {
     const BEFORE: &str = r#"
         [pipeline.p]

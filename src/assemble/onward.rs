@@ -10,9 +10,10 @@ use crate::settings::Node;
 /// What a filter may look at beside an item's value that differs from one time to the next.
 const FLEETING: [&str; 3] = ["now", "labels", "window"];
 
-/// What stands behind step number `place`: its own settings count too, since they decide what it hands on.
+/// What stands behind step number `place` of a pipeline whose source's items recur or not: the step's own settings count too, since they decide what it hands on.
 pub(super) fn onward(
     place: usize,
+    recurs: bool,
     steps: &[Component<dyn StepSettings, StepCommon>],
     pipeline: &Pipeline,
     sinks: &[(&str, &Node)],
@@ -24,6 +25,7 @@ pub(super) fn onward(
     Onward {
         digest: fingerprints.onward(pipeline, place, sinks).into_bytes(),
         repeats: if passes_by { Repeats::Unknown } else { repeats(behind) },
+        recurs,
     }
 }
 

@@ -85,7 +85,8 @@ pub(super) fn read(
     let durable = source.common.durable.then(|| durable(&pipeline.name));
     let source_plan = source.settings.clone().map(|settings| SourcePlan { id: source_id.clone(), settings, durable });
     let sink_nodes = sinks.nodes(&to);
-    let onward = |place| onward(place, &steps, pipeline, &sink_nodes, fingerprints);
+    let recurs = source.settings.as_ref().is_some_and(|settings| settings.recurs());
+    let onward = |place| onward(place, recurs, &steps, pipeline, &sink_nodes, fingerprints);
     let step_plans: Option<Vec<StepPlan>> = steps
         .iter()
         .zip(&step_ids)

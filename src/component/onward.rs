@@ -18,7 +18,7 @@ pub enum Repeats {
     Unknown,
 }
 
-/// What becomes of the items that a step hands on.
+/// What becomes of the items that a step hands on, and where they come from.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Onward {
     /// A digest of all that this hangs on, as it is written in the config: the step, its client, what stands behind it
@@ -27,4 +27,6 @@ pub struct Onward {
     /// What the steps behind it do, taken together, with an item that comes again: [`Repeats::End`] or
     /// [`Repeats::EndInARow`] if nothing can pass them, else [`Repeats::Unknown`].
     pub repeats: Repeats,
+    /// Whether the source's items [recur](crate::component::SourceSettings::recurs).
+    pub recurs: bool,
 }

@@ -199,6 +199,11 @@ pub trait SourceSettings: Send + Sync {
         false
     }
 
+    /// Whether its items come again and again, as ticks do, so that what is fetched for one is likely to be fetched again.
+    fn recurs(&self) -> bool {
+        false
+    }
+
     /// The queue that it reads, if it reads one.
     fn queue(&self) -> Option<&str> {
         None

@@ -4,7 +4,7 @@ use http::HeaderMap;
 use http::header::LINK;
 use url::Url;
 
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, has_same_origin};
 use super::failure::shown;
 use super::redirect::kept_when_straying;
 use super::request::Request;
@@ -83,7 +83,7 @@ impl Endpoint {
     }
 
     fn is_followed(&self, asked: &Url, next: &Url) -> bool {
-        asked.origin() == next.origin() || Pair::of(next).is_some_and(|pair| self.route.allow.speaks_of(&pair))
+        has_same_origin(asked, next) || Pair::of(next).is_some_and(|pair| self.route.allow.speaks_of(&pair))
     }
 }
 
@@ -91,7 +91,7 @@ impl Request {
     /// The same request to `next`, which [`Endpoint::next_link`] has answered. What may be a credential does not go to
     /// another origin.
     pub fn redirected_to(&mut self, next: Url) {
-        if self.url.origin() != next.origin() {
+        if !has_same_origin(&self.url, &next) {
             self.headers = kept_when_straying(&self.headers);
         }
         self.url = next;

@@ -86,6 +86,11 @@ impl Response {
             fault: self.body.as_ref().err().map(|fault| fault.kind.name()),
         }
     }
+
+    /// The body, or why it could not be read; nothing stays in its place.
+    pub fn take_body(&mut self) -> Result<Bytes, Fault> {
+        std::mem::replace(&mut self.body, Ok(Bytes::new()))
+    }
 }
 
 /// The name of the server that a URL leads to, for fairness between servers.

@@ -80,6 +80,10 @@ impl SourceSettings for Cron {
         true
     }
 
+    fn recurs(&self) -> bool {
+        true
+    }
+
     fn ticks_after(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
         std::iter::successors(self.times.after(now), |tick| self.times.after(*tick)).take(count).collect()
     }

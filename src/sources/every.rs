@@ -110,6 +110,10 @@ impl SourceSettings for Every {
         true
     }
 
+    fn recurs(&self) -> bool {
+        true
+    }
+
     fn ticks_after(&self, now: Timestamp, count: usize) -> Vec<Timestamp> {
         // Nobody knows what ticks will bring.
         let Spacing::Steady { period, align } = self.spacing else { return Vec::new() };

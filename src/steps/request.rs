@@ -245,11 +245,10 @@ impl RequestStep {
         }
     }
 
-    async fn replied(&self, method: Method, url: Url, response: Response, meter: &Meter) -> Answer {
+    async fn replied(&self, method: Method, url: Url, mut response: Response, meter: &Meter) -> Answer {
         let not_before = retry_after(&response.headers, &self.clock);
-        let mut reply = response.to_reply();
-        let ticket = response.ticket;
-        let parsed = match response.body {
+        let ticket = response.ticket.take();
+        let parsed = match response.take_body() {
             Err(fault) => Err(fault),
             Ok(body) => {
                 if body.len() > LARGE && self.is_json(&response.headers) {
@@ -265,8 +264,17 @@ impl RequestStep {
             Ok(value) => (value, None),
             Err(fault) => (Value::Null, Some(fault)),
         };
-        reply.fault = fault.as_ref().map(|fault| fault.kind.name());
-        Answer { method, url, value, reply: Arc::new(reply), fault, ticket, not_before }
+        let Response { url: from, status, headers, fetched_at, elapsed, .. } = response;
+        let reply = Reply {
+            url: from.as_str().into(),
+            host: host_of(&from),
+            status: Some(status),
+            headers,
+            fetched_at,
+            elapsed,
+            fault: fault.as_ref().map(|fault| fault.kind.name()),
+        };
+        Answer { method, url, from, value, reply: Arc::new(reply), fault, ticket, not_before }
     }
 
     /// Whether a body with these headers is parsed as JSON.
@@ -290,6 +298,7 @@ impl RequestStep {
         };
         Answer {
             method,
+            from: url.clone(),
             url,
             value: Value::Null,
             reply: Arc::new(reply),

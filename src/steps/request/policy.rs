@@ -13,6 +13,8 @@ use crate::settings::Section;
 pub(super) struct Answer {
     pub method: Method,
     pub url: Url,
+    /// Where the reply came from, after redirects.
+    pub from: Url,
     /// The reply's value; null if none came or it could not be read.
     pub value: Value,
     pub reply: Arc<Reply>,

@@ -40,9 +40,9 @@ impl Unchanged {
     pub(super) fn read(section: &mut Section<'_>, method: Method) -> Option<Self> {
         const ABOUT: &str = "what becomes of an item whose reply is the one that settled the last time: it ends as \
                              filtered, and where the server can tell, the body is not fetched again (`skip`), or it \
-                             goes on (`pass`). Unless given, items are skipped where the steps behind would end them \
-                             all anyway: where `new` (for ever) or `changed` follows, or in a list without `pages` \
-                             that has `new_by`";
+                             goes on (`pass`). Unless given, items are skipped where requests come again (on a \
+                             schedule, or all for the same URL) and the steps behind would end the items anyway: where \
+                             `new` (for ever) or `changed` follows, or in a list without `pages` that has `new_by`";
         let unchanged = section.optional_choice("unchanged", &[("skip", Self::Skip), ("pass", Self::Pass)], ABOUT);
         if unchanged == Some(Self::Skip) && !is_asking(method) {
             let message = format!("what a {method} does may be needed though its reply is the same");
@@ -52,13 +52,17 @@ impl Unchanged {
     }
 
     /// Whether items end whose reply has not changed. `is_constant` says that every item makes the same request.
+    ///
+    /// What tells a reply from later ones costs a look into the store and a row for each request. Where requests are not
+    /// likely to come again, such as those for the lines of a file, that is a price for nothing.
     pub(super) fn is_skipped(said: Option<Self>, method: Method, is_constant: bool, onward: &Onward) -> bool {
         let hides_nothing = match onward.repeats {
             Repeats::End => true,
             Repeats::EndInARow => is_constant,
             Repeats::Alike | Repeats::AlikeEach | Repeats::Unknown => false,
         };
-        is_asking(method) && said.map_or(hides_nothing, |said| said == Self::Skip)
+        let comes_again = is_constant || onward.recurs;
+        is_asking(method) && said.map_or(hides_nothing && comes_again, |said| said == Self::Skip)
     }
 }
 

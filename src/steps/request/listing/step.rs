@@ -60,6 +60,15 @@ struct Visit<'a> {
     labels: Labels,
 }
 
+/// What a page hands to the next one, beside what the store keeps.
+struct Handed {
+    progress: Progress,
+    /// The URL of the request as it is written.
+    written: Url,
+    /// Where the next page is, if a link leads there.
+    link: Option<Url>,
+}
+
 /// A page's items, and where it leads.
 struct Opened {
     values: Vec<Value>,
@@ -87,11 +96,10 @@ impl ListingStep {
 #[async_trait]
 impl Fetch for ListingStep {
     fn aim(&self, item: &Item, page: Option<&Continuation>) -> Aim {
-        if let Some(Progress { next: Next::Url(url), .. }) = page.and_then(Continuation::get) {
-            // What is rendered for the item is the URL of its first page.
-            return Aim { host: Url::parse(url).map(|url| server_of(&url)).unwrap_or_default(), url: None };
+        match page.and_then(Continuation::get) {
+            Some(Handed { written, link, .. }) => Aim { host: server_of(link.as_ref().unwrap_or(written)), url: None },
+            None => self.step.aim(item, None),
         }
-        self.step.aim(item, None)
     }
 
     fn has_partitions(&self) -> bool {
@@ -112,15 +120,21 @@ impl Fetch for ListingStep {
 
     async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Fault> {
         let Call { item, page, url, meter } = call;
-        let written = self.step.request(item, url).await?;
+        let handed: Option<&Handed> =
+            page.map(|page| page.get().expect("a step is given the continuations that it made"));
+        let written = self.step.request(item, handed.map(|handed| handed.written.clone()).or(url)).await?;
         let partition = self.partition(item).await?;
-        let (mut progress, mut is_resumed) = self.begin(&written, &partition, page)?;
+        let (mut progress, mut is_resumed) = match handed {
+            Some(handed) => (handed.progress.clone(), false),
+            None => self.begin(&written, &partition)?,
+        };
+        let mut link = handed.and_then(|handed| handed.link.clone());
         loop {
             if let Next::Never(Refusal { is_forbidden, message }) = &progress.next {
                 let kind = if *is_forbidden { FaultKind::Forbidden } else { FaultKind::Pages };
                 return Err(Fault::reject(kind, &**message));
             }
-            let request = self.request(&written, &progress)?;
+            let request = self.request(&written, &progress, link.take())?;
             let asked = request.url.clone();
             let (answer, mark) = match self.step.ask(item, request, meter).await? {
                 Asked::Unchanged(outputs) => return Ok(outputs.into()),
@@ -161,17 +175,8 @@ impl ListingStep {
         self.shared.listing.pages.as_ref().map_or(Next::First, pages::Pages::first)
     }
 
-    /// How far the item has come; and whether that is where the store kept a run.
-    fn begin(
-        &self,
-        written: &Request,
-        partition: &Text,
-        page: Option<&Continuation>,
-    ) -> Result<(Progress, bool), Fault> {
-        if let Some(page) = page {
-            let progress: &Progress = page.get().expect("a step is given the continuations that it made");
-            return Ok((progress.clone(), false));
-        }
+    /// Where the item begins; and whether that is where the store kept a run.
+    fn begin(&self, written: &Request, partition: &Text) -> Result<(Progress, bool), Fault> {
         let request = print(written);
         match &self.shared.listing.new_by {
             Some(new_by) => self.shared.runs.begin(partition, request, self.first(), new_by),
@@ -179,16 +184,16 @@ impl ListingStep {
         }
     }
 
-    /// The request for the next page.
-    fn request(&self, written: &Request, progress: &Progress) -> Result<Request, Fault> {
+    /// The request for the next page; `link` is where that is if it was found to be good already.
+    fn request(&self, written: &Request, progress: &Progress, link: Option<Url>) -> Result<Request, Fault> {
         let mut request = written.clone();
         let unsendable = |why: String| Fault::reject(FaultKind::Request, format!("cannot ask for a page: {why}"));
         let by_url = matches!(progress.next, Next::Url(_));
         match &progress.next {
             Next::First | Next::Never(_) => {}
             Next::Url(url) => {
-                let url = self.step.endpoint.next_link(&written.url, &written.url, url).map_err(unsendable)?;
-                request.redirected_to(url);
+                let checked = || self.step.endpoint.next_link(&written.url, &written.url, url);
+                request.redirected_to(link.map_or_else(checked, Ok).map_err(unsendable)?);
             }
             Next::Parameter(parameter, value) => parameter.put(&mut request, value).map_err(unsendable)?,
         }
@@ -222,6 +227,7 @@ impl ListingStep {
         let limit = self.shared.listing.pages.as_ref().and_then(|pages| pages.max_pages);
         let mut is_last = false;
         let mut goes_on = true;
+        let mut link = None;
         match after {
             After::End { is_stated } => {
                 is_last = true;
@@ -232,8 +238,7 @@ impl ListingStep {
                 }
             }
             After::Next(next) => {
-                let next = self.checked(next, &values, count, visit, &mut progress);
-                progress.next = next;
+                (progress.next, link) = self.checked(next, &values, count, visit, &mut progress);
                 if limit.is_some_and(|limit| progress.pages.is_multiple_of(limit.max(1))) {
                     goes_on = false;
                     self.tell_of_limit(progress.pages, asked);
@@ -259,7 +264,9 @@ impl ListingStep {
             }
         };
         changes.extend(visit.mark.clone().map(Change::from));
-        let next = (goes_on && !is_last).then(|| Continuation::new(progress));
+        let written = &visit.written.url;
+        let next =
+            (goes_on && !is_last).then(|| Continuation::new(Handed { progress, written: written.clone(), link }));
         let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let children = std::mem::take(&mut sifted.children);
         Ok(Fetched::Page(Box::new(Page { item, children, first_child, seen: sifted.seen, changes, next })))
@@ -331,27 +338,25 @@ impl ListingStep {
         count: Option<u64>,
         visit: &Visit<'_>,
         progress: &mut Progress,
-    ) -> Next {
+    ) -> (Next, Option<Url>) {
         let Visit { written, answer, .. } = visit;
         let page = progress.pages;
         let refused = |is_forbidden, why: String| {
             let message = format!("cannot go on after page {page} of `{}`: {why}", shown(&written.url));
-            Next::Never(Refusal { is_forbidden, message: message.into() })
+            (Next::Never(Refusal { is_forbidden, message: message.into() }), None)
         };
+        let mut checked = None;
         let next = match next {
-            Next::Url(link) => {
-                let from = Url::parse(&answer.reply.url).unwrap_or_else(|_| written.url.clone());
-                match self.step.endpoint.next_link(&written.url, &from, &link) {
-                    Ok(url) => Next::Url(url.as_str().into()),
-                    Err(why) => return refused(true, why),
-                }
-            }
+            Next::Url(link) => match self.step.endpoint.next_link(&written.url, &answer.from, &link) {
+                Ok(url) => Next::Url(checked.insert(url).as_str().into()),
+                Err(why) => return refused(true, why),
+            },
             other => other,
         };
         let asked = match &next {
             Next::Url(url) => hash(url),
             Next::Parameter(_, value) => hash(&value.to_string()),
-            Next::First | Next::Never(_) => return next,
+            Next::First | Next::Never(_) => return (next, None),
         };
         if progress.asked.closes_with(asked) {
             return refused(false, "the next page is one that was there before in this run".to_owned());
@@ -367,7 +372,7 @@ impl ListingStep {
                 return refused(false, why.to_owned());
             }
         }
-        next
+        (next, checked)
     }
 
     fn tell_of_full_page(&self, items: u64, asked: &Url) {
