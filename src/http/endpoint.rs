@@ -92,7 +92,7 @@ impl Endpoint {
         let permit = self.client.admission.admit(&pair, self.caller, started)?;
         let token = ticket.as_ref().map(|ticket| ticket.token.clone());
         let sent = self.exchange(request, token, started, meter).await;
-        self.learn(permit, &pair, &sent);
+        self.learn(permit, &pair, started, &sent);
         let mut response = sent?;
         if let Some((credentials, ticket)) = credentials.zip(ticket) {
             credentials.judge(&self.client, &ticket, &response)?;
@@ -111,7 +111,7 @@ impl Endpoint {
         }
     }
 
-    fn learn(&self, permit: Permit, pair: &Pair, sent: &Result<Response, Fault>) {
+    fn learn(&self, permit: Permit, pair: &Pair, started: Instant, sent: &Result<Response, Fault>) {
         let clock = &self.client.clock;
         let ending = match sent {
             Err(fault) if blames_host(fault) => Ending::Failed(&fault.message),
@@ -134,7 +134,8 @@ impl Endpoint {
                 }
             }
         };
-        permit.ended(&ending, clock.instant());
+        let now = sent.as_ref().map_or_else(|_| clock.instant(), |response| started + response.elapsed);
+        permit.ended(&ending, now);
     }
 
     /// Sends a request, signed if there is something to sign it with, and reads the reply. `started` is now.

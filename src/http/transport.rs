@@ -94,8 +94,8 @@ impl HttpClient for Transport {
             headers: &exchange.headers,
             body: &exchange.body,
         };
-        let pool = route.pool(request.url());
-        let sent = self.clock.timeout(limit, pool.send(&outgoing, route.limits.max_body)).await;
+        let (pool, now) = (route.pool(request.url()), self.clock.instant());
+        let sent = self.clock.timeout_at(now + limit, pool.send(&outgoing, now, route.limits.max_body)).await;
         let (head, body) = sent.ok_or_else(late)?.map_err(Failure::into_surf)?.into_parts();
         let mut response = Response::new(nearest_known(head.status));
         if !body.is_over() {

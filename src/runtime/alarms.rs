@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
@@ -24,6 +25,15 @@ struct Alarms {
     state: Mutex<State>,
     /// Someone wakes before the task that rings would.
     earlier: Event,
+    /// Those who sleep until this time have been woken, in nanoseconds since the start: who sleeps need not look at the clock
+    /// each time that something else wakes it.
+    rung: AtomicU64,
+}
+
+/// In nanoseconds.
+fn since_start(time: Instant) -> u64 {
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    u64::try_from(time.saturating_duration_since(*START).as_nanos()).unwrap_or(u64::MAX)
 }
 
 #[derive(Default)]
@@ -36,6 +46,10 @@ struct State {
 }
 
 impl Alarms {
+    fn has_rung(&self, at: Instant) -> bool {
+        since_start(at) <= self.rung.load(Ordering::Acquire)
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         // Whole even if a holder panicked: each change is one operation on the map.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -48,7 +62,9 @@ async fn ring(alarms: Arc<Alarms>) {
         let earlier = alarms.earlier.listen();
         let (due, next) = {
             let mut state = alarms.state();
-            let later = state.sleepers.split_off(&(Instant::now(), u64::MAX));
+            let now = Instant::now();
+            alarms.rung.store(since_start(now), Ordering::Release);
+            let later = state.sleepers.split_off(&(now, u64::MAX));
             let due = std::mem::replace(&mut state.sleepers, later);
             state.looks_at = state.sleepers.keys().next().map(|(at, _)| *at);
             (due, state.looks_at)
@@ -79,7 +95,8 @@ impl Future for Sleep {
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
         let at = self.at;
-        if Instant::now() >= at {
+        let is_over = if self.asleep.is_some() { ALARMS.has_rung(at) } else { Instant::now() >= at };
+        if is_over {
             return Poll::Ready(());
         }
         if self.asleep.as_ref().is_some_and(|(_, waker)| waker.will_wake(context.waker())) {

@@ -35,6 +35,10 @@ impl Budget {
     pub(in crate::http) fn of(headers: &HeaderMap, now: impl FnOnce() -> Timestamp) -> Option<Self> {
         let (mut ietf, mut own, mut list) = (Fields::default(), Fields::default(), None);
         for (name, value) in headers {
+            // Most replies say nothing of it.
+            if !matches!(name.as_str().as_bytes(), [b'r', b'a', ..] | [b'x', b'-', b'r', ..]) {
+                continue;
+            }
             let (fields, field) = match name.as_str() {
                 "ratelimit" => {
                     list = value.to_str().ok();

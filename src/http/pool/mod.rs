@@ -5,6 +5,8 @@
 
 mod body;
 mod http1;
+#[cfg(test)]
+mod tests;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -92,19 +94,20 @@ impl Pool {
         Self(Arc::new(Shared { connector, origins: Mutex::default(), is_swept: AtomicBool::new(false) }))
     }
 
-    /// Sends a request, and waits for the head of the reply, whose body may be as long as `limit`.
+    /// Sends a request, `now` being the time, and waits for the head of the reply, whose body may be as long as `limit`.
     ///
     /// A connection that waited may have been ended by its server in the same moment. As long as nothing of the request
     /// had gone out it is sent again, over another one.
     pub(super) async fn send(
         &self,
         outgoing: &Outgoing<'_>,
+        now: Instant,
         limit: Size,
     ) -> Result<http::Response<ReplyBody>, Failure> {
         let origin = self.origin(outgoing.url)?;
         let mut refusals = 0;
         loop {
-            let waiting = origin.take(self.clock().instant());
+            let waiting = origin.take(now);
             let has_waited = waiting.is_some();
             let connection = match waiting {
                 Some(connection) => connection,
@@ -363,27 +366,4 @@ fn no_reply(error: &hyper::Error) -> Failure {
         format!("the connection broke: {}", root_cause(error))
     };
     Failure::retry(FaultKind::Disconnect, cause)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_goes_to_the_server_has_no_credentials_and_no_fragment() {
-        let url = Url::parse("https://user:pass@[::1]:8443/a?b=c#d").unwrap();
-        assert_eq!(target(&url).unwrap().to_string(), "https://[::1]:8443/a?b=c");
-        assert_eq!(path_and_query(&url).unwrap().to_string(), "/a?b=c");
-        assert_eq!(target(&Url::parse("http://a").unwrap()).unwrap().to_string(), "http://a/");
-    }
-
-    #[test]
-    fn every_url_can_be_sent() {
-        for character in (0..=0x10_ffff).step_by(7).chain(0..0x200).filter_map(char::from_u32) {
-            for text in [format!("http://a/x{character}y"), format!("http://a/?x{character}y")] {
-                let url = Url::parse(&text).unwrap();
-                assert!(target(&url).is_ok() && path_and_query(&url).is_ok(), "{text:?}");
-            }
-        }
-    }
 }
