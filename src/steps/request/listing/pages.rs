@@ -121,6 +121,11 @@ impl Pages {
         }
     }
 
+    /// Whether it matters how many items a page has. Where the reply itself says that there is no next page, it does not.
+    pub(super) fn asks_for_count(&self) -> bool {
+        self.total.is_some() || !matches!(self.by, By::NextUrl(_) | By::Cursor { .. })
+    }
+
     /// Whether the same items on two pages show that the API does not look at what it is sent.
     pub(super) fn counts(&self, next: &Next) -> bool {
         matches!(next, Next::Parameter(_, Value::Number(_))) && !matches!(self.by, By::Cursor { .. })

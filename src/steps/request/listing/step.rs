@@ -300,7 +300,9 @@ impl ListingStep {
                 Some(items) => items.run(value, &scope).map_err(|error| FilterFault::new("items", error, fuel))?,
             };
             let of_items = || items.as_ref().map(|_| values.len() as u64);
-            let count = pages::count(value, step.shared.list_path.as_deref()).or_else(of_items);
+            let asks_for_count = pages.as_ref().is_some_and(pages::Pages::asks_for_count);
+            let count = || pages::count(value, step.shared.list_path.as_deref()).or_else(of_items);
+            let count = asks_for_count.then(count).flatten();
             let after = match pages {
                 None => After::End { is_stated: true },
                 Some(pages) => {
