@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bytes::Bytes;
 use url::Url;
 
 use super::Meter;
@@ -18,9 +19,9 @@ use super::settings::Limits;
 use super::status::{is_rate_limited, is_success, retry_after};
 use super::transport::{Exchange, Head};
 use super::trust::{Allow, Pair};
-use super::wire::Wire;
+use super::wire::{Wire, Witness};
 use crate::model::{Fault, FaultKind, Size, Text, Verdict};
-use crate::runtime::{self, Clock};
+use crate::runtime::{self, Busy, Clock};
 
 /// A client as one component uses it. A clone shares it.
 #[derive(Clone)]
@@ -34,6 +35,17 @@ pub struct Endpoint {
     pub(super) caller: Caller,
     /// Whether the robots.txt of a site is asked first.
     pub(super) robots: bool,
+}
+
+/// An exchange that someone is told of.
+struct Watched<'a> {
+    witness: &'a Arc<dyn Witness>,
+    /// What is sent.
+    body: Bytes,
+    /// Times it: the client's own clock may be one that leaps, and that would not end what takes too long.
+    clock: Clock,
+    /// On a clock that leaps, no time passes while the network has its turn.
+    _busy: Busy,
 }
 
 impl Endpoint {
@@ -150,13 +162,14 @@ impl Endpoint {
         let limit = self.route.limits.whole;
         let Request { method, url, headers, body, keeps_body } = request;
         let watched = match &self.client.wire {
-            // On a clock that leaps, no time passes while the network has its turn.
-            Wire::Watched(witness) => Some(Box::new((witness, body.clone(), runtime::busy(), Clock::system()))),
+            Wire::Watched(witness) => {
+                let body = body.clone();
+                Some(Box::new(Watched { witness, body, clock: Clock::system(), _busy: runtime::busy() }))
+            }
             Wire::Network | Wire::Scripted(_) => None,
         };
-        // The clock that leaps could not end what takes too long, either.
         let (timer, deadline) = match &watched {
-            Some(watched) => (&watched.3, watched.3.instant() + limit),
+            Some(watched) => (&watched.clock, watched.clock.instant() + limit),
             None => (clock, started + limit),
         };
         let headers = self.client.headers(headers, self.is_own(&url));
@@ -181,8 +194,7 @@ impl Endpoint {
         let url = last_url.unwrap_or_else(|| asked.clone());
         let response = Response { url, status, headers, fetched_at, head_after, elapsed, body, ticket: None };
         if let Some(watched) = watched {
-            let (witness, body, ..) = &*watched;
-            witness.saw(method, &asked, body, &response);
+            watched.witness.saw(method, &asked, &watched.body, &response);
         }
         Ok(response)
     }

@@ -12,7 +12,7 @@ use futures_lite::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsStream;
 use hyper::rt::ReadBufCursor;
 
-use crate::runtime::{self, Clock, TcpStream, UnixStream};
+use crate::runtime::{self, Clock, Look, TcpStream, UnixStream};
 
 /// A connection, encrypted or not.
 pub(super) enum Stream {
@@ -99,6 +99,15 @@ impl Stream {
     /// Whether both sides have agreed on HTTP/2 (RFC 7301).
     pub(super) fn speaks_http2(&self) -> bool {
         matches!(self, Stream::Encrypted(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
+    }
+
+    /// How to make it look for what has come; nothing for a socket of this machine, which always does.
+    pub(super) fn look(&self) -> Option<Look> {
+        match self {
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Some(stream.look()),
+            Stream::Encrypted(stream) => Some(stream.get_ref().0.look()),
+            Stream::Local(_) => None,
+        }
     }
 
     pub(super) fn is_to_proxy(&self) -> bool {

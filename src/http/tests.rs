@@ -180,7 +180,7 @@ fn a_reply_asks_for_room_before_it_grows_and_no_time_limit_counts_the_wait() {
     let response = block_on(endpoint.send(request, &Meter::new(room.clone()))).unwrap();
     assert_eq!(response.body.unwrap().len(), LENGTH);
     let asked = room.asked.lock().unwrap().clone();
-    assert!(asked.len() >= 4, "it has waited for more than its limit: {asked:?}");
+    assert!(asked.len() >= 3, "it has waited for more than its limit: {asked:?}");
     let total: usize = asked.iter().sum();
     assert!((LENGTH..=2 * LENGTH).contains(&total), "{asked:?}");
 }

@@ -6,6 +6,8 @@
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
@@ -38,7 +40,7 @@ impl TcpListener {
 
     pub async fn accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
         let (socket, peer) = self.0.accept().await?;
-        Ok((TcpStream { socket, is_drained: false }, peer))
+        Ok((TcpStream::of(socket), peer))
     }
 
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -51,11 +53,37 @@ pub struct TcpStream {
     socket: Async<std::net::TcpStream>,
     /// The last read took all that was there: before the next, the kernel has to say that there is more.
     is_drained: bool,
+    looks: Look,
+}
+
+/// Makes a connection ask the kernel at its next read, whatever it was told before.
+///
+/// The reactor may take an event for one that was known already, and wake once more for it, a little later: too late for
+/// whoever asks now whether the other side has ended an idle connection.
+#[derive(Clone, Default)]
+pub struct Look(Arc<AtomicBool>);
+
+impl Look {
+    pub fn ask(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn is_asked(&self) -> bool {
+        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
+    }
 }
 
 impl TcpStream {
     pub async fn connect(address: SocketAddr) -> io::Result<Self> {
-        Ok(Self { socket: Async::<std::net::TcpStream>::connect(address).await?, is_drained: false })
+        Ok(Self::of(Async::<std::net::TcpStream>::connect(address).await?))
+    }
+
+    fn of(socket: Async<std::net::TcpStream>) -> Self {
+        Self { socket, is_drained: false, looks: Look::default() }
+    }
+
+    pub fn look(&self) -> Look {
+        self.looks.clone()
     }
 
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -69,6 +97,9 @@ impl TcpStream {
 
 impl AsyncRead for TcpStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.looks.is_asked() {
+            self.is_drained = false;
+        }
         loop {
             if self.is_drained {
                 ready!(self.socket.poll_readable(context))?;

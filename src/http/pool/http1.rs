@@ -14,6 +14,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::{TrySendError, http1};
 
 use crate::http::io::Stream;
+use crate::runtime::Look;
 
 pub(super) type Request = http::Request<Full<Bytes>>;
 
@@ -24,6 +25,7 @@ pub(in crate::http) struct Http1 {
     has_ended: bool,
     /// Whether it leads to a proxy that is sent whole URLs.
     pub(super) is_to_proxy: bool,
+    look: Option<Look>,
     wakeup: Arc<Wakeup>,
     /// Wakes by `wakeup`. The socket knows this one waker all the time, so it need not be told of each task that the
     /// connection serves.
@@ -43,11 +45,11 @@ struct Happened {
 
 impl Http1 {
     pub(super) async fn open(stream: Stream) -> hyper::Result<Box<Self>> {
-        let is_to_proxy = stream.is_to_proxy();
+        let (is_to_proxy, look) = (stream.is_to_proxy(), stream.look());
         let (sender, connection) = http1::handshake(stream).await?;
         let wakeup = Arc::<Wakeup>::default();
         let waker = Waker::from(wakeup.clone());
-        Ok(Box::new(Self { sender, connection, has_ended: false, is_to_proxy, wakeup, waker }))
+        Ok(Box::new(Self { sender, connection, has_ended: false, is_to_proxy, look, wakeup, waker }))
     }
 
     /// Sends a request, and waits for the head of its reply.
@@ -83,6 +85,14 @@ impl Http1 {
             self.drive();
         }
         !self.has_ended && self.sender.is_ready()
+    }
+
+    /// Whether it can take a request still, after it has waited.
+    pub(super) fn has_stayed_ready(&mut self) -> bool {
+        if self.wakeup.lock().anything {
+            self.look.iter().for_each(Look::ask);
+        }
+        self.is_ready()
     }
 
     /// Nobody waits for it any more.

@@ -261,7 +261,7 @@ impl Origin {
     fn take(&self, now: Instant) -> Option<Connection> {
         let mut waiting = self.lock();
         while let Some(mut idle) = waiting.idle.pop() {
-            if idle.since + IDLE > now && idle.connection.is_ready() {
+            if idle.since + IDLE > now && idle.connection.has_stayed_ready() {
                 return Some(Connection::Http1(idle.connection));
             }
         }
