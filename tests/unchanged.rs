@@ -347,7 +347,7 @@ fn what_is_asked_for_once_leaves_nothing_behind_unless_its_author_says_so() {
         let workplace = Workplace::new(&config);
         let explained = workplace.gatherd(&["explain", "gatherd.toml"]).stdout;
         let first = explained.lines().find(|line| line.contains("# stage 1:")).unwrap_or(&explained);
-        assert_eq!(first.ends_with("; an item whose reply has not changed ends here"), *expected, "{explained}");
+        assert_eq!(first.contains("; an item whose reply has not changed ends here"), *expected, "{explained}");
     });
 }
 
