@@ -78,7 +78,18 @@ impl<W: GroupWork> GroupThread<W> {
     }
 }
 
+/// Refuses the requests that still wait when the thread ends, be it by a panic: nobody would ever answer them.
+struct Refusing<'a, W: GroupWork>(&'a Receiver<Waiting<W>>);
+
+impl<W: GroupWork> Drop for Refusing<'_, W> {
+    fn drop(&mut self) {
+        self.0.close();
+        while self.0.try_recv().is_ok() {}
+    }
+}
+
 fn run<W: GroupWork>(worker: &mut W, requests: &Receiver<Waiting<W>>) {
+    let _at_the_end = Refusing(requests);
     while let Ok(first) = requests.recv_blocking() {
         let mut weight = W::weight(&first.request);
         let mut group = vec![first.request];
