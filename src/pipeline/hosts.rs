@@ -202,8 +202,8 @@ impl Hosts {
     }
 
     /// The host takes nothing before this time, for what `why` says; its item goes back to the front, or to the back if
-    /// the item may be alone in what it met: credentials that were refused, or a pause that a rule asked for. If the host is down, its items wait for it as long as
-    /// they may be tried, and then [expire](Self::take_expired).
+    /// the item may be alone in what it met: credentials that were refused, or a pause that a rule asked for. If the host
+    /// is down, its items wait for it as long as they may be tried, and then [expire](Self::take_expired).
     pub(super) fn hold_back(&mut self, name: &Text, parcel: Box<Parcel>, until: Instant, why: Fault, now: Instant) {
         self.took_in(&parcel);
         let patience = self.patience;
