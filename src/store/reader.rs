@@ -41,6 +41,8 @@ impl Readers {
             Err(error) => {
                 if is_damage(&error) {
                     salvage::suspect(&self.file);
+                    let what = format!("{error}; what is whole of it is taken over when it is next opened");
+                    return Err(stop("read", &self.file, what));
                 }
                 Err(stop("read", &self.file, error))
             }
