@@ -5,6 +5,7 @@
 mod diagnosis;
 mod raw;
 mod scan;
+mod window;
 
 use std::fmt;
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use hifijson::SliceLexer;
 use hifijson::str::LexAlloc;
 
-use super::scan::{Form, Scan, number, string, token, value_end};
+use super::scan::{Form, Scan, any_number, any_string, token, value_end};
 use crate::model::{Array, Number, Object, Value};
 
 /// The longest text whose places are counted here.
@@ -265,20 +265,21 @@ fn write_loose(text: &[u8], out: &mut Vec<u8>) {
                 at += 1;
                 continue;
             }
-            b'"' => string(text, at).expect(RIGHT),
-            b'-' | b'0'..=b'9' => number(text, at).expect(RIGHT),
+            b'"' => any_string(&text[at..]).expect(RIGHT),
+            b'-' | b'0'..=b'9' => any_number(&text[at..]).expect(RIGHT),
             other => {
                 out.push(*other);
                 at += 1;
                 continue;
             }
         };
-        let written = &text[at..token.end];
+        let end = text.len() - token.rest.len();
+        let written = &text[at..end];
         if token.is_canonical {
             out.extend_from_slice(written);
         } else {
             super::write(&scalar(str::from_utf8(written).expect("a part of text between two of its tokens")), out);
         }
-        at = token.end;
+        at = end;
     }
 }

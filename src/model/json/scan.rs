@@ -1,6 +1,10 @@
 //! JSON text (RFC 8259) seen token by token: whether it is right, and where its parts end. Nothing is copied.
+//!
+//! What compact text most likely has next is looked for first, and sixteen bytes at a time (`window`). Whatever else
+//! may stand there has a function of its own, out of the way.
 
 use super::MAX_DEPTH;
+use super::window::{WINDOW, Window, fingerprint};
 use crate::model::Value;
 
 /// What one look at the whole text finds out.
@@ -27,15 +31,16 @@ pub(super) enum Form {
 /// The value in `text`, which is UTF-8; nothing if it is not exactly one.
 pub(super) fn scan(text: &str) -> Option<Scan> {
     let text = text.as_bytes();
-    let mut seen = Seen { opened: 0, is_canonical: true, repeats: false, keys: Vec::with_capacity(2 * COMPARED) };
-    let start = token_or_end(text, 0);
-    let end = seen.value(text, start, MAX_DEPTH)?;
+    let mut seen = Seen { opened: VALUE, is_canonical: true, repeats: false, keys: Vec::with_capacity(2 * COMPARED) };
+    let value = behind_whitespace(text);
+    let rest = seen.value(value, MAX_DEPTH)?;
     let form = match (seen.repeats, seen.is_canonical) {
         (true, _) => Form::Repeating,
         (false, true) => Form::Canonical,
         (false, false) => Form::Loose,
     };
-    (token_or_end(text, end) == text.len()).then_some(Scan { start, end, opened: seen.opened, form })
+    let (start, end) = (text.len() - value.len(), text.len() - rest.len());
+    behind_whitespace(rest).is_empty().then_some(Scan { start, end, opened: seen.opened, form })
 }
 
 /// About how many bytes are taken by a value in an array, by what an object keeps beside it, and by a list of either.
@@ -46,7 +51,8 @@ const CONTAINER: usize = 5 * size_of::<Value>();
 /// Keys up to this many are compared each with each; more are sorted.
 const COMPARED: usize = 24;
 
-/// What is known of the text so far. Every method answers where what it looked at ends, or nothing if it is wrong.
+/// What is known of the text so far. Every method takes the text from where it looks, and answers what is left of it
+/// behind what it looked at, or nothing if that is wrong.
 struct Seen {
     opened: usize,
     is_canonical: bool,
@@ -56,192 +62,187 @@ struct Seen {
 }
 
 impl Seen {
-    /// Where the next token begins: at `at` unless there is whitespace.
     #[inline(always)]
-    fn token(&mut self, text: &[u8], at: usize) -> Option<(usize, u8)> {
-        match *text.get(at)? {
-            0..=b' ' => self.whitespace(text, at),
-            byte => Some((at, byte)),
+    fn value<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
+        match *text.first()? {
+            b'0'..=b'9' => plain_number(text, 0).or_else(|| self.token(any_number(text))),
+            b'"' => plain_string(text).or_else(|| self.token(any_string(text))),
+            b'-' => plain_number(text, 1).or_else(|| self.token(any_number(text))),
+            b'{' => self.object(&text[1..], depth.checked_sub(1)?),
+            b'[' => self.array(&text[1..], depth.checked_sub(1)?),
+            b't' => text.strip_prefix(b"true"),
+            b'f' => text.strip_prefix(b"false"),
+            b'n' => text.strip_prefix(b"null"),
+            0..=b' ' => self.spaced_value(text, depth),
+            _ => None,
         }
     }
 
-    #[cold]
-    fn whitespace(&mut self, text: &[u8], at: usize) -> Option<(usize, u8)> {
-        self.is_canonical = false;
-        let at = token_or_end(text, at);
-        Some((at, *text.get(at)?))
-    }
-
-    #[inline(always)]
-    fn value(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
-        self.opened += VALUE;
-        match *text.get(at)? {
-            b'"' => {
-                let string = string(text, at)?;
-                self.is_canonical &= string.is_canonical;
-                Some(string.end)
-            }
-            b'{' => self.object(text, at + 1, depth.checked_sub(1)?),
-            b'[' => self.array(text, at + 1, depth.checked_sub(1)?),
-            b't' => word(text, at, b"true"),
-            b'f' => word(text, at, b"false"),
-            b'n' => word(text, at, b"null"),
-            _ => {
-                let number = number(text, at)?;
-                self.is_canonical &= number.is_canonical;
-                Some(number.end)
-            }
-        }
+    /// A value behind whitespace.
+    #[inline(never)]
+    fn spaced_value<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
+        let value = self.behind_whitespace(text);
+        if value.len() < text.len() { self.value(value, depth) } else { None }
     }
 
     #[inline(never)]
-    fn array(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
+    fn array<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
         self.opened += CONTAINER;
-        let (mut at, first) = self.token(text, at)?;
-        if first == b']' {
-            return Some(at + 1);
+        let mut text = self.unless_whitespace(text)?;
+        if let Some(rest) = text.strip_prefix(b"]") {
+            return Some(rest);
         }
         loop {
-            at = self.value(text, at, depth)?;
-            let (end, next) = self.token(text, at)?;
-            match next {
-                b',' => at = self.token(text, end + 1)?.0,
-                b']' => return Some(end + 1),
+            self.opened += VALUE;
+            text = self.value(text, depth)?;
+            text = match self.unless_whitespace(text)?.split_first()? {
+                (b',', rest) => rest,
+                (b']', rest) => return Some(rest),
                 _ => return None,
-            }
+            };
         }
     }
 
     #[inline(never)]
-    fn object(&mut self, text: &[u8], at: usize, depth: usize) -> Option<usize> {
+    fn object<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
         self.opened += CONTAINER;
-        let (mut at, mut next) = self.token(text, at)?;
-        if next == b'}' {
-            return Some(at + 1);
+        let text = self.unless_whitespace(text)?;
+        if let Some(rest) = text.strip_prefix(b"}") {
+            return Some(rest);
         }
+        let mut text = text.strip_prefix(b"\"")?;
         let first = self.keys.len();
+        // A bit for each key so far, by its fingerprint.
+        let mut bits = 0_u64;
         loop {
-            if next != b'"' {
-                return None;
+            let (value, print) = self.key(text)?;
+            let bit = print >> 58;
+            if bits >> bit & 1 != 0 {
+                self.compare(print, first);
             }
-            at = self.key(text, at + 1, first)?;
-            (at, next) = self.token(text, at)?;
-            if next != b':' {
-                return None;
-            }
-            at = self.token(text, at + 1)?.0;
-            at = self.value(text, at, depth)?;
-            (at, next) = self.token(text, at)?;
-            match next {
-                b',' => (at, next) = self.token(text, at + 1)?,
-                b'}' => break,
-                _ => return None,
-            }
+            bits |= 1 << bit;
+            self.keys.push(print);
+            text = self.value(value, depth)?;
+            text = match text.strip_prefix(b",\"") {
+                Some(rest) => rest,
+                None => match self.unless_whitespace(text)?.split_first()? {
+                    (b',', rest) => self.behind_whitespace(rest).strip_prefix(b"\"")?,
+                    (b'}', rest) => {
+                        text = rest;
+                        break;
+                    }
+                    _ => return None,
+                },
+            };
         }
-        let keys = &mut self.keys[first..];
-        if keys.len() > COMPARED {
-            keys.sort_unstable();
-            self.repeats |= keys.array_windows().any(|[one, other]| one == other);
+        let count = self.keys.len() - first;
+        self.opened += count * (KEY + VALUE);
+        if count > COMPARED {
+            self.compare_all(first);
         }
         self.keys.truncate(first);
-        Some(at + 1)
+        Some(text)
     }
 
-    /// The key that begins at `start`, behind its quote; `first` is the place of the object's first key among the
-    /// fingerprints.
+    /// A key, behind its quote, and its colon. Also answers a fingerprint, whose highest bits are spread best.
     #[inline(always)]
-    fn key(&mut self, text: &[u8], start: usize, first: usize) -> Option<usize> {
-        let mut at = start;
-        let mut print = 0;
-        let (end, print) = loop {
-            let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) else {
-                break self.odd_key(text, start)?;
-            };
-            let word = u64::from_le_bytes(*word);
-            let special = special_bytes(word);
-            if special == 0 {
-                print = mixed(print, word);
-                at += 8;
-                continue;
-            }
-            let length = special.trailing_zeros() as usize / 8;
-            if text[at + length] != b'"' {
-                break self.odd_key(text, start)?;
-            }
-            // What stands below the lowest bit that is set, which is the highest of its byte.
-            let letters = word & ((special & special.wrapping_neg()) >> 7).wrapping_sub(1);
-            break (at + length + 1, finished(print, letters, at + length - start));
-        };
+    fn key<'t>(&mut self, text: &'t [u8]) -> Option<(&'t [u8], u64)> {
+        if let Some(window) = Window::at(text)
+            && let Some(end) = window.first_special()
+            && let Some(rest) = text[end..].strip_prefix(b"\":")
+        {
+            return Some((rest, window.fingerprint(end)));
+        }
+        self.odd_key(text)
+    }
+
+    /// A key that is long, has escapes, stands near the end of the text or has whitespace behind it.
+    #[inline(never)]
+    fn odd_key<'t>(&mut self, text: &'t [u8]) -> Option<(&'t [u8], u64)> {
+        let key = rest_of_string(text)?;
+        // Two spellings of one key have different fingerprints.
+        self.repeats |= key.has_escape;
+        self.is_canonical &= key.is_canonical;
+        let print = fingerprint(&text[..text.len() - key.rest.len() - 1]);
+        let rest = self.unless_whitespace(key.rest)?.strip_prefix(b":")?;
+        Some((rest, print))
+    }
+
+    /// Compares a key with those before it in its object, the first of which is `first`.
+    #[inline(never)]
+    fn compare(&mut self, print: u64, first: usize) {
         let earlier = &self.keys[first..];
         if earlier.len() < COMPARED {
             self.repeats |= earlier.contains(&print);
         }
-        self.keys.push(print);
-        self.opened += KEY;
-        Some(end)
     }
 
-    /// A key with escapes, or one near the end of the text: where it ends, and its fingerprint.
-    #[cold]
-    fn odd_key(&mut self, text: &[u8], start: usize) -> Option<(usize, u64)> {
-        let key = string(text, start - 1)?;
-        // Two spellings of one key have different fingerprints.
-        self.repeats |= key.has_escape;
-        self.is_canonical &= key.is_canonical;
-        let (words, letters) = text[start..key.end - 1].as_chunks();
-        let print = words.iter().fold(0, |print, word| mixed(print, u64::from_le_bytes(*word)));
-        let last = letters.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
-        Some((key.end, finished(print, last, key.end - 1 - start)))
+    /// Compares all keys from `first` on.
+    #[inline(never)]
+    fn compare_all(&mut self, first: usize) {
+        let keys = &mut self.keys[first..];
+        keys.sort_unstable();
+        self.repeats |= keys.array_windows().any(|[one, other]| one == other);
+    }
+
+    #[inline(never)]
+    fn token<'t>(&mut self, token: Option<Token<'t>>) -> Option<&'t [u8]> {
+        let token = token?;
+        self.is_canonical &= token.is_canonical;
+        Some(token.rest)
+    }
+
+    /// From the next token on, if there is one.
+    #[inline(always)]
+    fn unless_whitespace<'t>(&mut self, text: &'t [u8]) -> Option<&'t [u8]> {
+        match text.first()? {
+            0..=b' ' => Some(self.behind_whitespace(text)),
+            _ => Some(text),
+        }
+    }
+
+    /// From the next token on.
+    #[inline(never)]
+    fn behind_whitespace<'t>(&mut self, text: &'t [u8]) -> &'t [u8] {
+        let token = behind_whitespace(text);
+        self.is_canonical &= token.len() == text.len();
+        token
     }
 }
 
-/// A fingerprint is equal for equal keys, and different for most others. It is made of the key's words, eight bytes
-/// each, and the letters that are left.
-#[inline(always)]
-fn mixed(print: u64, word: u64) -> u64 {
-    (print ^ word).wrapping_mul(SPREAD).rotate_left(29)
-}
-
-#[inline(always)]
-fn finished(print: u64, letters: u64, length: usize) -> u64 {
-    print ^ letters ^ (length as u64).wrapping_mul(SPREAD)
-}
-
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
-
-#[inline(always)]
-fn word(text: &[u8], at: usize, word: &[u8]) -> Option<usize> {
-    text[at..].starts_with(word).then_some(at + word.len())
-}
-
-/// Where a string or a number ends, and whether it is written as [`super::write`] would.
-pub(super) struct Token {
-    pub(super) end: usize,
+/// What stands behind a string or a number, and whether it is written as [`super::write`] would.
+pub(super) struct Token<'t> {
+    pub(super) rest: &'t [u8],
     pub(super) is_canonical: bool,
     pub(super) has_escape: bool,
 }
 
-/// The string whose opening quote stands at `start`.
+/// What stands behind the string that begins with the first byte, which is a quote, if it is short and has no escape.
 #[inline(always)]
-pub(super) fn string(text: &[u8], start: usize) -> Option<Token> {
-    let at = plain_end(text, start + 1);
-    match *text.get(at)? {
-        b'"' => Some(Token { end: at + 1, is_canonical: true, has_escape: false }),
-        _ => string_with_escapes(text, at),
-    }
+fn plain_string(text: &[u8]) -> Option<&[u8]> {
+    let text = &text[1..];
+    let end = Window::at(text)?.first_special()?;
+    text[end..].strip_prefix(b"\"")
 }
 
-/// The rest of a string from its first escape on.
-#[cold]
-fn string_with_escapes(text: &[u8], mut at: usize) -> Option<Token> {
-    let mut is_canonical = true;
+/// The string that begins with the first byte, which is a quote.
+pub(super) fn any_string(text: &[u8]) -> Option<Token<'_>> {
+    rest_of_string(&text[1..])
+}
+
+/// A string behind its opening quote.
+#[inline(never)]
+fn rest_of_string(text: &[u8]) -> Option<Token<'_>> {
+    let mut rest = behind_plain(text);
+    let (mut is_canonical, mut has_escape) = (true, false);
     loop {
-        match *text.get(at)? {
-            b'"' => return Some(Token { end: at + 1, is_canonical, has_escape: true }),
-            b'\\' => {
-                let (end, is_shortest) = escape(text, at + 1)?;
+        match rest.split_first()? {
+            (b'"', rest) => return Some(Token { rest, is_canonical, has_escape }),
+            (b'\\', escaped) => {
+                has_escape = true;
+                let (length, is_shortest) = escape(escaped)?;
                 is_canonical &= is_shortest;
-                at = plain_end(text, end);
+                rest = behind_plain(&escaped[length..]);
             }
             // A control character.
             _ => return None,
@@ -249,23 +250,23 @@ fn string_with_escapes(text: &[u8], mut at: usize) -> Option<Token> {
     }
 }
 
-/// The escape whose letter stands at `at`: where it ends, and whether it is the one that is written.
-fn escape(text: &[u8], at: usize) -> Option<(usize, bool)> {
-    match *text.get(at)? {
-        b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => Some((at + 1, true)),
-        b'/' => Some((at + 1, false)),
+/// The escape behind its backslash: how long it is, and whether it is the one that is written.
+fn escape(text: &[u8]) -> Option<(usize, bool)> {
+    match *text.first()? {
+        b'"' | b'\\' | b'b' | b'f' | b'n' | b'r' | b't' => Some((1, true)),
+        b'/' => Some((1, false)),
         b'u' => {
-            let unit = code_unit(text, at + 1)?;
+            let unit = code_unit(&text[1..])?;
             match unit {
                 0xd800..0xdc00 => {
-                    let low = text.get(at + 5..)?.starts_with(b"\\u").then(|| code_unit(text, at + 7))??;
-                    (0xdc00..0xe000).contains(&low).then_some((at + 11, false))
+                    let low = code_unit(text[5..].strip_prefix(b"\\u")?)?;
+                    (0xdc00..0xe000).contains(&low).then_some((11, false))
                 }
                 0xdc00..0xe000 => None,
                 _ => {
                     let has_letter = matches!(unit, 0x8 | 0x9 | 0xa | 0xc | 0xd);
-                    let is_lower = !text[at + 1..at + 5].iter().any(u8::is_ascii_uppercase);
-                    Some((at + 5, unit < 0x20 && !has_letter && is_lower))
+                    let is_lower = !text[1..5].iter().any(u8::is_ascii_uppercase);
+                    Some((5, unit < 0x20 && !has_letter && is_lower))
                 }
             }
         }
@@ -274,15 +275,22 @@ fn escape(text: &[u8], at: usize) -> Option<(usize, bool)> {
 }
 
 /// Four hexadecimal digits.
-fn code_unit(text: &[u8], at: usize) -> Option<u32> {
-    text.get(at..at + 4)?.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
+fn code_unit(text: &[u8]) -> Option<u32> {
+    text.first_chunk::<4>()?.iter().try_fold(0, |unit, digit| Some(unit << 4 | char::from(*digit).to_digit(16)?))
 }
 
-/// The number that begins at `start`.
-#[inline]
-pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
-    let is_negative = text.get(start) == Some(&b'-');
-    let whole = start + usize::from(is_negative);
+/// What stands behind the number that begins with the first byte, if it is a short one and written as always; `start`
+/// tells how many bytes stand before its first digit.
+#[inline(always)]
+fn plain_number(text: &[u8], start: usize) -> Option<&[u8]> {
+    Window::at(text)?.plain_number(start).map(|end| &text[end..])
+}
+
+/// The number that begins with the first byte, which is a minus or a digit.
+#[inline(never)]
+pub(super) fn any_number(text: &[u8]) -> Option<Token<'_>> {
+    let is_negative = text.first() == Some(&b'-');
+    let whole = usize::from(is_negative);
     let mut at = digits_end(text, whole);
     let starts_with_zero = text.get(whole) == Some(&b'0');
     if at == whole || (starts_with_zero && at > whole + 1) {
@@ -295,7 +303,7 @@ pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
         if at == point + 1 {
             return None;
         }
-        is_canonical = is_shortest(&text[whole..point], &text[point + 1..at]) || is_written_so(&text[start..at]);
+        is_canonical = is_shortest(&text[whole..point], &text[point + 1..at]) || is_written_so(&text[..at]);
     }
     if let Some(b'e' | b'E') = text.get(at) {
         let sign = usize::from(matches!(text.get(at + 1), Some(b'+' | b'-')));
@@ -304,14 +312,13 @@ pub(super) fn number(text: &[u8], start: usize) -> Option<Token> {
         if at == digits {
             return None;
         }
-        is_canonical = is_written_so(&text[start..at]);
+        is_canonical = is_written_so(&text[..at]);
     }
-    Some(Token { end: at, is_canonical, has_escape: false })
+    Some(Token { rest: &text[at..], is_canonical, has_escape: false })
 }
 
 /// Whether a float with these digits before and behind its point is surely written like this again. A decimal of up
 /// to 15 digits is the shortest one of its float; those close to zero are written with an exponent.
-#[inline]
 fn is_shortest(whole: &[u8], fraction: &[u8]) -> bool {
     whole.len() + fraction.len() <= 15
         && (fraction.len() == 1
@@ -325,12 +332,16 @@ fn is_written_so(float: &[u8]) -> bool {
     let mut written = [0; 32];
     let mut left = &mut written[..];
     let parsed = str::from_utf8(float).ok().and_then(|float| float.parse::<f64>().ok());
-    let is_written = parsed.is_some_and(|float| serde_json::to_writer(&mut left, &float).is_ok());
+    let Some(parsed) = parsed else { return false };
+    // What no float can hold is kept letter by letter.
+    if parsed.is_infinite() {
+        return true;
+    }
+    let is_written = serde_json::to_writer(&mut left, &parsed).is_ok();
     let length = 32 - left.len();
     is_written && written[..length] == *float
 }
 
-#[inline]
 fn digits_end(text: &[u8], mut at: usize) -> usize {
     while text.get(at).is_some_and(u8::is_ascii_digit) {
         at += 1;
@@ -338,32 +349,27 @@ fn digits_end(text: &[u8], mut at: usize) -> usize {
     at
 }
 
-/// The first byte from `at` on that is a quote, a backslash or a control character; the text's end if there is none.
-#[inline]
-fn plain_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(word) = text.get(at..).and_then(<[u8]>::first_chunk) {
-        let special = special_bytes(u64::from_le_bytes(*word));
-        if special != 0 {
-            return at + special.trailing_zeros() as usize / 8;
+/// From the first byte on that is a quote, a backslash or a control character.
+#[inline(always)]
+fn behind_plain(mut text: &[u8]) -> &[u8] {
+    while let Some(window) = Window::at(text) {
+        match window.first_special() {
+            Some(end) => return &text[end..],
+            None => text = &text[WINDOW..],
         }
-        at += 8;
     }
-    while text.get(at).is_some_and(|byte| !matches!(byte, b'"' | b'\\' | 0..0x20)) {
-        at += 1;
-    }
-    at
+    let is_special = |byte: &u8| matches!(byte, b'"' | b'\\' | 0..0x20);
+    &text[text.iter().position(is_special).unwrap_or(text.len())..]
 }
 
-/// The highest bit of the lowest byte in `word` that is a quote, a backslash or a control character is set, and none
-/// below it (Sean Eron Anderson, Bit Twiddling Hacks: determine if a word has a byte less than n).
-#[inline]
-fn special_bytes(word: u64) -> u64 {
-    const ONES: u64 = u64::from_le_bytes([1; 8]);
-    let zeros = |word: u64| word.wrapping_sub(ONES) & !word;
-    let quotes = zeros(word ^ u64::from_le_bytes([b'"'; 8]));
-    let backslashes = zeros(word ^ u64::from_le_bytes([b'\\'; 8]));
-    let controls = word.wrapping_sub(ONES * 0x20) & !word;
-    (quotes | backslashes | controls) & u64::from_le_bytes([0x80; 8])
+fn behind_whitespace(mut text: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
+        text = rest;
+        while let Some(rest) = text.strip_prefix(b"        ") {
+            text = rest;
+        }
+    }
+    text
 }
 
 /// The end of the value that begins at `start` in text that is known to be right.
@@ -379,12 +385,12 @@ pub(super) fn value_end(text: &[u8], start: usize) -> usize {
 }
 
 fn string_end(text: &[u8], start: usize) -> usize {
-    let mut at = plain_end(text, start + 1);
-    while text[at] != b'"' {
+    let mut rest = behind_plain(&text[start + 1..]);
+    while rest[0] != b'"' {
         // A backslash, and what it stands before.
-        at = plain_end(text, at + 2);
+        rest = behind_plain(&rest[2..]);
     }
-    at + 1
+    text.len() - rest.len() + 1
 }
 
 fn container_end(text: &[u8], start: usize) -> usize {
@@ -413,13 +419,6 @@ fn container_end(text: &[u8], start: usize) -> usize {
 #[inline]
 pub(super) fn token(text: &[u8], mut at: usize) -> usize {
     while matches!(text[at], b' ' | b'\t' | b'\n' | b'\r') {
-        at += 1;
-    }
-    at
-}
-
-fn token_or_end(text: &[u8], mut at: usize) -> usize {
-    while let Some(b' ' | b'\t' | b'\n' | b'\r') = text.get(at) {
         at += 1;
     }
     at

@@ -1,9 +1,12 @@
+use std::collections::HashSet;
+
 use hifijson::SliceLexer;
 use hifijson::num::LexWrite;
 use hifijson::str::LexAlloc;
 use hifijson::token::Lex;
 use proptest::prelude::*;
 
+use super::scan::Form;
 use super::*;
 use crate::model::{Object, digest};
 
@@ -137,6 +140,7 @@ fn printed(value: &Value) -> String {
 fn string() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         6 => "[a-z é€😀/]{0,9}",
+        1 => "[a-z é€😀/\u{7f}\u{80}]{14,40}",
         1 => prop::sample::select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\b", "\\t", "\\u0041", "\\u0000", "\\u001f"]).prop_map(str::to_owned),
         1 => prop::sample::select(vec!["\\u001F", "\\u000a", "\\u00e9", "\\u20AC", "\\ud83d\\ude00"]).prop_map(str::to_owned),
     ];
@@ -147,6 +151,7 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![
         10 => "[a-d]?".prop_map(|key| format!("\"{key}\"")),
         5 => "[a-d]{5,20}".prop_map(|key| format!("\"{key}\"")),
+        2 => "(a{6,9}|a{14,18})b?".prop_map(|key| format!("\"{key}\"")),
         1 => string(),
     ]
 }
@@ -181,6 +186,15 @@ fn text() -> impl Strategy<Value = String> {
     })
 }
 
+fn has_escape_in_a_key(value: &Value) -> bool {
+    let is_escaped = |key: &str| key.contains(|letter: char| matches!(letter, '"' | '\\' | '\0'..' '));
+    match value {
+        Value::Array(values) => values.iter().any(has_escape_in_a_key),
+        Value::Object(object) => object.iter().any(|(key, value)| is_escaped(key) || has_escape_in_a_key(value)),
+        _ => false,
+    }
+}
+
 proptest! {
     #[test]
     fn a_value_prints_the_same_whoever_has_looked_into_it(text in text(), keeps in any::<bool>()) {
@@ -202,9 +216,30 @@ proptest! {
     #[test]
     fn what_is_printed_is_read_again_as_it_is(text in text()) {
         let once = printed(&parse(text.as_bytes()).unwrap());
-        let scan = scan(&once).unwrap();
-        prop_assert_eq!((scan.start, scan.end), (0, once.len()));
+        let found = scan(&once).unwrap();
+        prop_assert_eq!((found.start, found.end), (0, once.len()));
+        // It is copied from then on, unless a key would have to be compared letter by letter.
+        let form = if has_escape_in_a_key(&opened(once.as_bytes())) { Form::Repeating } else { Form::Canonical };
+        prop_assert_eq!(found.form, form, "{}", once);
         prop_assert_eq!(printed(&parse(once.as_bytes()).unwrap()), once);
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_seen_and_no_other(
+        keys in prop::collection::vec("a{0,3}|[a-z]{1,4}|[a-h]{6,9}|temperature_(max|min)|x{15,17}y?", 0..40),
+        inside in any::<bool>(),
+        gap in gap(),
+    ) {
+        let members: Vec<_> = keys.iter().map(|key| format!("\"{key}\"{gap}:[1.5,{{\"a\":\"{key}\"}}]")).collect();
+        let object = format!("{{{}}}", members.join(&format!("{gap},")));
+        let text = if inside { format!("[{object},{object}]") } else { object };
+        let repeats = keys.iter().collect::<HashSet<_>>().len() < keys.len();
+        let form = match (repeats, gap.is_empty() || keys.is_empty()) {
+            (true, _) => Form::Repeating,
+            (false, true) => Form::Canonical,
+            (false, false) => Form::Loose,
+        };
+        prop_assert_eq!(scan(&text).unwrap().form, form, "{}", text);
     }
 
     #[test]
@@ -224,6 +259,11 @@ proptest! {
         }
         let parsed = parse(&text);
         prop_assert_eq!(parsed.clone().err(), diagnose(&text));
+        // serde_json refuses numbers that are too large for it.
+        let theirs = serde_json::from_slice::<serde_json::Value>(&text);
+        if !theirs.as_ref().is_err_and(|error| error.to_string().contains("out of range")) {
+            prop_assert_eq!(parsed.is_ok(), theirs.is_ok());
+        }
         prop_assert_eq!(&parse_bytes(text.clone().into()), &parsed);
         if let Ok(value) = parsed {
             prop_assert_eq!(printed(&value), printed(&opened(&text)));
