@@ -8,9 +8,9 @@ use bytes::Bytes;
 use futures_lite::{AsyncBufReadExt, future};
 use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
-use surf::http::Body;
 
 use super::Meter;
+use super::decode::Body;
 use super::failure::{Failure, root_cause};
 use super::pool::too_large;
 use super::settings::Limits;
@@ -37,7 +37,7 @@ impl BodyReader<'_> {
     /// Reads a body to its end, which must come before `deadline`. The time that it waits for room in memory is not
     /// counted: that is no fault of the server.
     pub(super) async fn read(&self, body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
-        if body.is_empty() == Some(true) {
+        if body.is_over() {
             return Ok(Bytes::new());
         }
         let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());

@@ -12,15 +12,14 @@ use super::admission::{Admission, Caller, Condition};
 use super::auth::{AuthSettings, Credentials, Sign};
 use super::connector::{Connector, Reach};
 use super::cookies::{Cookies, KeepCookies};
-use super::decode::{self, Decode};
+use super::decode;
 use super::endpoint::Endpoint;
 use super::pool::Pool;
 use super::proxy::Proxies;
-use super::redirect::FollowRedirects;
-use super::request::server_of;
 use super::resolver::Resolver;
 use super::robots::Robots;
 use super::route::{Route, written_pair};
+use super::servers::Servers;
 use super::settings::{ClientSettings, EndpointSettings, Limits};
 use super::tls::Tls;
 use super::transport::Transport;
@@ -150,7 +149,7 @@ impl Clients {
         let is_relative = !prefix.is_empty() && !prefix.contains(':') && !prefix.starts_with("//");
         let host = match (&written, base) {
             (Some(pair), _) => Some(pair.server()),
-            (None, Some(base)) if is_relative => Some(server_of(base)),
+            (None, Some(base)) if is_relative => client.servers.of(base).map(|server| server.name.clone()),
             (None, _) => None,
         };
         let limits = settings.limits.of(client.settings.limits);
@@ -179,6 +178,7 @@ pub(super) struct Client {
     tls: Arc<Tls>,
     proxies: Proxies,
     pub robots: Robots,
+    pub servers: Servers,
     pub clock: Clock,
     /// One for each reach and time limit for connecting, so that a connection serves only requests that could
     /// have made it.
@@ -212,8 +212,7 @@ impl Client {
     fn open(name: Text, settings: ClientSettings, shared: Shared) -> Result<Self, Fault> {
         let Shared { resolver, store, clock, wire } = shared;
         let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
-        let transport = Transport { clock: clock.clone(), wire: wire.clone() };
-        let mut surf = surf::Client::with_http_client(transport).with(FollowRedirects);
+        let mut surf = surf::Client::with_http_client(Transport { wire: wire.clone() });
         let credentials = settings.auth.as_ref().zip(settings.base.as_ref());
         let credentials =
             credentials.map(|(auth, base)| Arc::new(Credentials::new(name.clone(), auth, base, clock.clone())));
@@ -225,7 +224,6 @@ impl Client {
         if let Some(cookies) = &cookies {
             surf = surf.with(KeepCookies(cookies.clone()));
         }
-        let surf = surf.with(Decode);
         let admission = Arc::new(Admission::new(settings.courtesy));
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
         let common_headers = Arc::new(completed(HeaderMap::new(), &[], &user_agent));
@@ -249,6 +247,7 @@ impl Client {
             tls,
             proxies,
             robots,
+            servers: Servers::default(),
             clock,
             pools,
         })

@@ -20,10 +20,10 @@ pub enum ReadAs {
 }
 
 /// The media type of a body and its charset, as the Content-Type header names them.
-struct ContentType {
+struct ContentType<'a> {
     /// In lower case; empty if there is none.
-    essence: String,
-    charset: Option<String>,
+    essence: Cow<'a, str>,
+    charset: Option<Cow<'a, str>>,
 }
 
 /// The value of a body. Text is decoded by its charset, with U+FFFD for what that does not know; JSON must be
@@ -51,21 +51,34 @@ pub fn is_json(headers: &HeaderMap) -> bool {
     ContentType::of(headers).is_json()
 }
 
-impl ContentType {
-    fn of(headers: &HeaderMap) -> Self {
-        let line = headers.get(CONTENT_TYPE).map(|line| String::from_utf8_lossy(line.as_bytes()));
-        let mut parts = line.as_deref().unwrap_or_default().split(';');
-        let essence = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-        let charset = parts.find_map(|parameter| {
+impl<'a> ContentType<'a> {
+    fn of(headers: &'a HeaderMap) -> Self {
+        match headers.get(CONTENT_TYPE).map(|line| String::from_utf8_lossy(line.as_bytes())) {
+            None => Self { essence: Cow::Borrowed(""), charset: None },
+            Some(Cow::Borrowed(line)) => Self::read(line),
+            Some(Cow::Owned(line)) => {
+                let ContentType { essence, charset } = ContentType::read(&line);
+                let charset = charset.map(|charset| charset.into_owned().into());
+                Self { essence: essence.into_owned().into(), charset }
+            }
+        }
+    }
+
+    fn read(line: &'a str) -> Self {
+        let (essence, parameters) = line.split_once(';').unwrap_or((line, ""));
+        let essence = essence.trim();
+        let is_lower = !essence.bytes().any(|byte| byte.is_ascii_uppercase());
+        let essence = if is_lower { essence.into() } else { essence.to_ascii_lowercase().into() };
+        let charset = parameters.split(';').find_map(|parameter| {
             let (name, value) = parameter.split_once('=')?;
             let value = value.trim().trim_matches(['"', '\'']);
-            name.trim().eq_ignore_ascii_case("charset").then(|| value.to_owned())
+            name.trim().eq_ignore_ascii_case("charset").then_some(value.into())
         });
         Self { essence, charset }
     }
 
     fn is_json(&self) -> bool {
-        matches!(self.essence.as_str(), "application/json" | "text/json") || self.essence.ends_with("+json")
+        matches!(&*self.essence, "application/json" | "text/json") || self.essence.ends_with("+json")
     }
 
     fn is_text(&self) -> bool {
@@ -83,7 +96,7 @@ impl ContentType {
         self.essence.starts_with("text/")
             || self.essence.ends_with("+xml")
             || self.essence.ends_with("+yaml")
-            || TEXTS.contains(&self.essence.as_str())
+            || TEXTS.contains(&&*self.essence)
     }
 
     fn kind(&self, body: &[u8]) -> ReadAs {
@@ -98,7 +111,7 @@ impl ContentType {
 
     /// A byte order mark decides, then the charset that is named. Without either it is UTF-8 if it can be, else
     /// Windows-1252, as in browsers (WHATWG Encoding).
-    fn text<'a>(&self, body: &'a [u8]) -> Cow<'a, str> {
+    fn text<'b>(&self, body: &'b [u8]) -> Cow<'b, str> {
         let named = self.charset.as_ref().map(|label| Encoding::for_label(label.as_bytes()).unwrap_or(UTF_8));
         let guessed = || if str::from_utf8(body).is_ok() { UTF_8 } else { WINDOWS_1252 };
         named.unwrap_or_else(guessed).decode(body).0
@@ -106,7 +119,7 @@ impl ContentType {
 
     /// JSON is UTF-8 (RFC 8259); only a charset or a byte order mark that says otherwise is believed. Nothing if it is
     /// UTF-8.
-    fn decoded<'a>(&self, body: &'a [u8]) -> Option<Cow<'a, str>> {
+    fn decoded<'b>(&self, body: &'b [u8]) -> Option<Cow<'b, str>> {
         let marked = Encoding::for_bom(body).map(|(encoding, _)| encoding);
         let named = self.charset.as_ref().and_then(|label| Encoding::for_label(label.as_bytes()));
         let encoding = marked.or(named).filter(|encoding| *encoding != UTF_8)?;

@@ -10,7 +10,7 @@ use surf::middleware::{Middleware, Next};
 use surf::{Client, Request, Response};
 use url::Url;
 
-use super::transport::{Exchange, Head};
+use super::transport::{Arriving, Exchange};
 use crate::model::secret;
 
 /// A cookie of more bytes than this is not kept, and neither are more cookies than this (RFC 6265, section 6.1).
@@ -98,7 +98,7 @@ impl Middleware for KeepCookies {
             }
         }
         let response = next.run(request, client).await?;
-        for line in Head::of(&response).headers.get_all(SET_COOKIE) {
+        for line in Arriving::of(&response).headers.get_all(SET_COOKIE) {
             if let Ok(line) = line.to_str() {
                 self.0.set(line, &url);
             }

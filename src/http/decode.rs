@@ -1,20 +1,18 @@
 //! Decompression of replies (RFC 9110, section 8.4).
 
+use std::io;
 use std::pin::Pin;
+use std::task::{Context, Poll};
 
 use async_compression::futures::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter as ZstdParameter;
-use async_trait::async_trait;
 use futures_lite::io::BufReader;
-use futures_lite::{AsyncBufReadExt, AsyncRead};
+use futures_lite::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use http::HeaderMap;
 use http::header::CONTENT_ENCODING;
-use surf::http::Body;
-use surf::middleware::{Middleware, Next};
-use surf::{Client, Request, Response};
 
 use super::failure::Failure;
-use super::transport::Head;
+use super::pool::ReplyBody;
 use crate::model::FaultKind;
 
 /// How much is expanded at a time, so that no thread is held for long.
@@ -29,28 +27,63 @@ const ZSTD_WINDOW_LOG: u32 = 23;
 /// The codings that are understood, as the Accept-Encoding header asks for them.
 pub(super) const CODINGS: &str = "gzip, deflate, br, zstd";
 
-/// Expands compressed replies while they are read.
-pub(super) struct Decode;
+/// The body of a reply, expanded while it is read.
+pub(super) enum Body {
+    /// It came as it is.
+    Plain(ReplyBody),
+    Expanded(Pin<Box<dyn AsyncBufRead + Send>>),
+}
 
-#[async_trait]
-impl Middleware for Decode {
-    async fn handle(&self, request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
-        let mut response = next.run(request, client).await?;
-        let codings = codings(&Head::of(&response).headers);
-        if codings.is_empty() {
-            return Ok(response);
-        }
+impl Body {
+    /// A body with these headers. The failure says why it cannot be expanded.
+    pub(super) async fn of(sent: ReplyBody, headers: &HeaderMap) -> Result<Self, Failure> {
+        let codings = codings(headers);
         if codings.len() > MAX_CODINGS {
             let cause = format!("the body is encoded {} times over", codings.len());
-            return Err(Failure::reject(FaultKind::Body, cause).into_surf());
+            return Err(Failure::reject(FaultKind::Body, cause));
         }
-        let mut body = response.take_body();
+        let mut body = Self::Plain(sent);
         for coding in codings.iter().rev() {
-            body = decoded(body, coding).await.map_err(Failure::into_surf)?;
+            body = decoded(body, coding).await?;
         }
-        response.set_body(body);
-        Ok(response)
+        Ok(body)
     }
+
+    /// Whether nothing comes.
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self, Self::Plain(body) if body.is_over())
+    }
+}
+
+impl AsyncBufRead for Body {
+    fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
+        match self.get_mut() {
+            Self::Plain(body) => Pin::new(body).poll_fill_buf(context),
+            Self::Expanded(body) => body.as_mut().poll_fill_buf(context),
+        }
+    }
+
+    fn consume(self: Pin<&mut Self>, amount: usize) {
+        match self.get_mut() {
+            Self::Plain(body) => Pin::new(body).consume(amount),
+            Self::Expanded(body) => body.as_mut().consume(amount),
+        }
+    }
+}
+
+/// [`AsyncBufRead`] stands on this; everything reads through that.
+impl AsyncRead for Body {
+    fn poll_read(self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Plain(body) => Pin::new(body).poll_read(context, buffer),
+            Self::Expanded(body) => body.as_mut().poll_read(context, buffer),
+        }
+    }
+}
+
+/// Whether the body of a reply with these headers may have to be expanded.
+pub(super) fn is_encoded(headers: &HeaderMap) -> bool {
+    headers.contains_key(CONTENT_ENCODING)
 }
 
 /// The codings of a body in the order in which they were applied, in lower case.
@@ -69,7 +102,7 @@ async fn decoded(mut body: Body, coding: &str) -> Result<Body, Failure> {
     if start.is_empty() {
         return Ok(body);
     }
-    let reader: Pin<Box<dyn AsyncRead + Send + Sync>> = match coding {
+    let reader: Pin<Box<dyn AsyncRead + Send>> = match coding {
         "gzip" | "x-gzip" => {
             let mut decoder = GzipDecoder::new(body);
             decoder.multiple_members(true);
@@ -85,7 +118,7 @@ async fn decoded(mut body: Body, coding: &str) -> Result<Body, Failure> {
             return Err(Failure::reject(FaultKind::Body, cause));
         }
     };
-    Ok(Body::from_reader(BufReader::with_capacity(SLICE, reader), None))
+    Ok(Body::Expanded(Box::pin(BufReader::with_capacity(SLICE, reader))))
 }
 
 /// Whether the first bytes are a zlib header (RFC 1950, section 2.2).

@@ -11,13 +11,15 @@ use super::admission::{Budget, Caller, Ending, Permit};
 use super::auth::{Ticket, Token};
 use super::body::BodyReader;
 use super::client::Client;
+use super::decode::{Body, is_encoded};
 use super::failure::Failure;
-use super::redirect::FinalUrl;
-use super::request::{Request, Response};
+use super::redirect::may_redirect;
+use super::request::{Request, Response, host_of};
 use super::route::Route;
+use super::servers::Servers;
 use super::settings::Limits;
 use super::status::{is_rate_limited, is_success, retry_after};
-use super::transport::{Exchange, Head};
+use super::transport::{Arriving, Deadline, Exchange};
 use super::trust::{Allow, Pair};
 use super::wire::{Wire, Witness};
 use crate::model::{Fault, FaultKind, Size, Text, Verdict};
@@ -89,10 +91,15 @@ impl Endpoint {
         self.client.url(text)
     }
 
+    /// The name of the server that a URL leads to, for fairness between servers.
+    pub fn server_of(&self, url: &Url) -> Text {
+        self.client.servers.of(url).map(|server| server.name.clone()).unwrap_or_default()
+    }
+
     /// Sends a request and reads the reply, whatever its status. Answers at once with [`Verdict::NotBefore`] if it may
     /// not go yet: a rate or the host's slots are used up, or the host is paused or down.
     pub async fn send(&self, request: Request, meter: &Meter) -> Result<Response, Fault> {
-        let Some(pair) = Pair::of(&request.url) else {
+        let Some(server) = self.client.servers.of(&request.url) else {
             return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
         };
         if self.robots {
@@ -101,10 +108,10 @@ impl Endpoint {
         let credentials = self.client.credentials_for(&request.url);
         let ticket = credentials.map(|credentials| credentials.ticket(&self.client, &request)).transpose()?;
         let started = self.client.clock.instant();
-        let permit = self.client.admission.admit(&pair, self.caller, started)?;
+        let permit = self.client.admission.admit(&server.pair, self.caller, started)?;
         let token = ticket.as_ref().map(|ticket| ticket.token.clone());
-        let sent = self.exchange(request, token, started, meter).await;
-        self.learn(permit, &pair, started, &sent);
+        let sent = self.exchange(request, server.pair.host.clone(), token, started, meter).await;
+        self.learn(permit, &server.pair, started, &sent);
         let mut response = sent?;
         if let Some((credentials, ticket)) = credentials.zip(ticket) {
             credentials.judge(&self.client, &ticket, &response)?;
@@ -150,10 +157,12 @@ impl Endpoint {
         permit.ended(&ending, now);
     }
 
-    /// Sends a request, signed if there is something to sign it with, and reads the reply. `started` is now.
+    /// Sends a request, signed if there is something to sign it with, and reads the reply. `host` is the one of its URL,
+    /// `started` is now.
     pub(super) async fn exchange(
         &self,
         request: Request,
+        host: Text,
         token: Option<Arc<Token>>,
         started: Instant,
         meter: &Meter,
@@ -168,35 +177,53 @@ impl Endpoint {
             }
             Wire::Network | Wire::Scripted(_) => None,
         };
-        let (timer, deadline) = match &watched {
+        let (timer, at) = match &watched {
             Some(watched) => (&watched.clock, watched.clock.instant() + limit),
             None => (clock, started + limit),
         };
+        let deadline = Deadline { clock: timer.clone(), at, limit };
         let headers = self.client.headers(headers, self.is_own(&url));
-        let exchange = Exchange { endpoint: self.clone(), method, headers, body, keeps_body, strayed: false, token };
-        let sent = self.client.surf.send(exchange.request_to(url.clone()));
-        let sent = timer.timeout_at(deadline, sent).await;
-        let sent = sent.unwrap_or_else(|| Err(Failure::timeout("the reply was not whole", limit).into_surf()));
-        let mut response = sent.map_err(|error| Failure::from_surf(error).of(method, &url))?;
+        let route = self.route.clone();
+        let exchange = Exchange { route, method, headers, body, strayed: false, token, deadline };
+        let mut reply = self.hop(exchange.clone(), url.clone()).await.map_err(|failure| failure.of(method, &url))?;
+        let mut last_url = None;
+        if may_redirect(reply.status) {
+            let followed = Box::pin(self.follow(exchange, &url, keeps_body, reply)).await;
+            (reply, last_url) = followed.map_err(|failure| failure.of(method, &url))?;
+        }
+        let Arriving { status, headers, body } = reply;
+        let body = if is_encoded(&headers) {
+            let expanded = Box::pin(timer.timeout_at(at, Body::of(body, &headers))).await;
+            let expanded = expanded.unwrap_or_else(|| Err(Failure::timeout("the reply was not whole", limit)));
+            expanded.map_err(|failure| failure.of(method, &url))?
+        } else {
+            Body::Plain(body)
+        };
 
         let (fetched_at, head_at) = (clock.timestamp(), clock.instant());
-        let body = response.take_body();
-        let mut response: surf::http::Response = response.into();
-        let Head { status, headers } =
-            response.ext_mut().remove().expect("every response comes from the transport, which sets it");
-        let last_url = response.ext_mut().remove().map(|FinalUrl(last)| last);
-        drop(response);
-        let body = BodyReader { limits: &self.route.limits, clock: timer, meter }.read(body, &headers, deadline).await;
+        let body = BodyReader { limits: &self.route.limits, clock: timer, meter }.read(body, &headers, at).await;
         let body = body.map_err(|failure| failure.of(method, &url));
         let elapsed = clock.instant() - started;
         let head_after = head_at - started;
-        let asked = url;
-        let url = last_url.unwrap_or_else(|| asked.clone());
-        let response = Response { url, status, headers, fetched_at, head_after, elapsed, body, ticket: None };
-        if let Some(watched) = watched {
+        let asked = watched.map(|watched| (watched, url.clone()));
+        let (url, host) = match last_url {
+            None => (url, host),
+            Some(url) => {
+                let host = host_of(&url);
+                (url, host)
+            }
+        };
+        let response = Response { url, host, status, headers, fetched_at, head_after, elapsed, body, ticket: None };
+        if let Some((watched, asked)) = asked {
             watched.witness.saw(method, &asked, &watched.body, &response);
         }
         Ok(response)
+    }
+
+    /// Sends a request through surf, and waits for the head of the reply, which may be a redirect.
+    pub(super) async fn hop(&self, exchange: Exchange, url: Url) -> Result<Arriving, Failure> {
+        let sent = self.client.surf.send(exchange.request_to(url)).await;
+        sent.map(Arriving::out_of).map_err(Failure::from_surf)
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,
@@ -229,9 +256,9 @@ fn is_acceptance(status: u16) -> bool {
 impl Client {
     /// Reads a URL; see [`Endpoint::url`].
     pub(super) fn url(&self, text: &str) -> Result<Url, String> {
-        let url = match (Url::parse(text), &self.settings.base) {
+        let url = match (self.servers.read(text), &self.settings.base) {
             (Ok(url), _) => url,
-            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(base, text)?,
+            (Err(url::ParseError::RelativeUrlWithoutBase), Some(base)) => appended(&self.servers, base, text)?,
             (Err(url::ParseError::RelativeUrlWithoutBase), None) => {
                 return Err(format!("`{}` names no host, and there is no `base` for it", masked(text)));
             }
@@ -245,13 +272,13 @@ impl Client {
 }
 
 /// The client's base with a path or query behind it. A path always stays below the base's own.
-fn appended(base: &Url, text: &str) -> Result<Url, String> {
+fn appended(servers: &Servers, base: &Url, text: &str) -> Result<Url, String> {
     let mut joined = base.as_str().trim_end_matches('/').to_owned();
     if !text.is_empty() && !text.starts_with(['/', '?', '#']) {
         joined.push('/');
     }
     joined.push_str(text);
-    Url::parse(&joined).map_err(|error| format!("`{}` cannot be appended to `{base}`: {error}", masked(text)))
+    servers.read(&joined).map_err(|error| format!("`{}` cannot be appended to `{base}`: {error}", masked(text)))
 }
 
 /// A text that is no URL, without the parts that may hold a secret.

@@ -1,28 +1,20 @@
 //! Following redirects (RFC 9110, section 15.4).
 //!
-//! surf's own middleware sends each request twice and keeps credentials, so this one stands in its place.
+//! surf's own middleware sends each request twice and keeps credentials. This stands above the whole chain, so that each
+//! hop is signed for itself, and a reply that is no redirect passes through nothing.
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use futures_lite::AsyncReadExt;
 use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, LOCATION};
+use http::header::LOCATION;
 use surf::http::Method;
-use surf::middleware::{Middleware, Next};
-use surf::{Client, Request, Response};
 use url::Url;
 
+use super::endpoint::Endpoint;
 use super::failure::{Failure, shown};
-use super::transport::{Exchange, Head};
+use super::transport::{Arriving, Exchange};
 use crate::model::FaultKind;
-
-/// Where a reply came from after redirects: an extension of surf's response.
-pub(super) struct FinalUrl(pub Url);
-
-/// Follows redirects, at most as many as the route allows. A redirect without `Location` is a reply like any other.
-pub(super) struct FollowRedirects;
 
 /// What may go to another origin than the one that the request was written for. All else may be a credential.
 const HARMLESS_HEADERS: [&str; 11] = [
@@ -39,59 +31,50 @@ const HARMLESS_HEADERS: [&str; 11] = [
     "idempotency-key",
 ];
 
-/// The body of a redirect is read up to this size, so that its connection can be used again.
-const SMALL_BODY: usize = 16 << 10;
-
-#[async_trait]
-impl Middleware for FollowRedirects {
-    async fn handle(&self, mut request: Request, client: Client, next: Next<'_>) -> surf::Result<Response> {
-        let mut exchange = Exchange::of(&request).clone();
-        let limit = exchange.endpoint.route.limits.redirects;
+impl Endpoint {
+    /// Follows the redirect that this reply to `exchange` is, and those behind it, at most as many as the route allows.
+    /// Answers the last reply and where it came from. A redirect that is not wanted is the reply, and so for the error
+    /// policy; so is one without `Location`.
+    pub(super) async fn follow(
+        &self,
+        mut exchange: Exchange,
+        asked: &Url,
+        keeps_body: bool,
+        mut reply: Arriving,
+    ) -> Result<(Arriving, Option<Url>), Failure> {
+        let limit = self.route.limits.redirects;
         let mut followed = 0;
+        let mut last: Option<Url> = None;
         loop {
-            let url = request.url().clone();
-            let answered = next.run(request, client.clone()).await;
-            let mut response = if followed == 0 { answered? } else { answered.map_err(|error| at_hop(error, &url))? };
-            let head = Head::of(&response);
-            // A redirect that is not wanted is the reply, and so for the error policy.
-            let is_unwanted = limit == 0 || (exchange.keeps_body && drops_body(head.status, exchange.method));
-            let target = if is_unwanted { None } else { redirect_target(&url, head).map_err(Failure::into_surf)? };
-            let Some(target) = target else {
-                if followed > 0 {
-                    response.insert_ext(FinalUrl(url));
-                }
-                return Ok(response);
-            };
+            let url = last.as_ref().unwrap_or(asked);
+            let is_unwanted = limit == 0 || (keeps_body && drops_body(reply.status, exchange.method));
+            let target = if is_unwanted { None } else { redirect_target(url, &reply)? };
+            let Some(target) = target else { return Ok((reply, last)) };
             if followed == limit {
                 let cause = format!("redirected more than {limit} times, last to `{}`", shown(&target));
-                return Err(Failure::reject(FaultKind::Redirect, cause).into_surf());
+                return Err(Failure::reject(FaultKind::Redirect, cause));
             }
             followed += 1;
-            if exchange.endpoint.robots {
-                let asked = exchange.endpoint.ask_robots(&target);
-                asked.map_err(|failure| at_hop(failure.into_surf(), &target))?;
+            if self.robots {
+                self.ask_robots(&target).map_err(|failure| at_hop(failure, &target))?;
             }
-            exchange = redirected(exchange, head.status, &url, &target);
-            request = exchange.clone().request_to(target);
-            drain(&mut response).await;
+            exchange = redirected(exchange, reply.status, url, &target);
+            reply.drain(&exchange.deadline).await;
+            reply = self.hop(exchange.clone(), target.clone()).await.map_err(|failure| at_hop(failure, &target))?;
+            last = Some(target);
         }
     }
 }
 
-/// Reads a body that nobody wants, if it is small, so that its connection can be used again.
-pub(super) async fn drain(response: &mut Response) {
-    if content_length(&Head::of(response).headers).is_some_and(|length| length <= SMALL_BODY) {
-        let mut body = Vec::new();
-        // A body that breaks off only costs its connection.
-        let _ = response.take_body().take(SMALL_BODY as u64).read_to_end(&mut body).await;
-    }
+/// Whether a reply may be a redirect, by its status.
+pub(super) fn may_redirect(status: u16) -> bool {
+    matches!(status, 301 | 302 | 303 | 307 | 308)
 }
 
 /// What failed, with the URL of the redirect that led there.
-fn at_hop(error: surf::Error, url: &Url) -> surf::Error {
-    let failure = Failure::from_surf(error);
+fn at_hop(failure: Failure, url: &Url) -> Failure {
     let cause = format!("redirected to `{}`: {}", shown(url), failure.cause);
-    Failure { cause, ..failure }.into_surf()
+    Failure { cause, ..failure }
 }
 
 /// The exchange that follows a redirect with this status.
@@ -133,11 +116,11 @@ fn drops_body(status: u16, method: Method) -> bool {
 }
 
 /// Where a reply redirects to, if it does.
-fn redirect_target(from: &Url, head: &Head) -> Result<Option<Url>, Failure> {
-    if !matches!(head.status, 301 | 302 | 303 | 307 | 308) {
+fn redirect_target(from: &Url, reply: &Arriving) -> Result<Option<Url>, Failure> {
+    if !may_redirect(reply.status) {
         return Ok(None);
     }
-    let Some(location) = head.headers.get(LOCATION) else { return Ok(None) };
+    let Some(location) = reply.headers.get(LOCATION) else { return Ok(None) };
     let location = String::from_utf8_lossy(location.as_bytes());
     let nowhere = |why: &str| Failure::reject(FaultKind::Redirect, format!("redirected to {why}"));
     let mut target = from.join(&location).map_err(|error| nowhere(&format!("something that is no URL: {error}")))?;
@@ -148,8 +131,4 @@ fn redirect_target(from: &Url, head: &Head) -> Result<Option<Url>, Failure> {
     let _ = target.set_username("");
     let _ = target.set_password(None);
     Ok(Some(target))
-}
-
-fn content_length(headers: &HeaderMap) -> Option<usize> {
-    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }

@@ -29,6 +29,7 @@ pub struct Request {
 pub struct Response {
     /// Where it came from in the end, after redirects, without credentials.
     pub url: Url,
+    pub host: Text,
     pub status: u16,
     pub headers: HeaderMap,
     /// When its head had come.
@@ -78,7 +79,7 @@ impl Response {
     pub fn to_reply(&self) -> Reply {
         Reply {
             url: self.url.as_str().into(),
-            host: host_of(&self.url),
+            host: self.host.clone(),
             status: Some(self.status),
             headers: self.headers.clone(),
             fetched_at: self.fetched_at,
@@ -91,11 +92,6 @@ impl Response {
     pub fn take_body(&mut self) -> Result<Bytes, Fault> {
         std::mem::replace(&mut self.body, Ok(Bytes::new()))
     }
-}
-
-/// The name of the server that a URL leads to, for fairness between servers.
-pub fn server_of(url: &Url) -> Text {
-    Pair::of(url).map(|pair| pair.server()).unwrap_or_default()
 }
 
 /// The host of a URL.

@@ -2,34 +2,56 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_lite::AsyncReadExt;
 use http::HeaderMap;
-use surf::http::{Body, Method, Request, Response, StatusCode};
+use http::header::CONTENT_LENGTH;
+use surf::http::{Method, Request, Response, StatusCode};
 use surf::{Error, HttpClient};
 use url::Url;
 
 use super::auth::Token;
-use super::endpoint::Endpoint;
 use super::failure::Failure;
-use super::pool::Outgoing;
+use super::pool::{Outgoing, ReplyBody};
+use super::route::Route;
 use super::wire::{Script, Sent, Wire};
 use crate::runtime::Clock;
+
+/// The body of a reply that nobody wants is read up to this size, so that its connection can be used again.
+const SMALL_BODY: usize = 16 << 10;
 
 /// A request as it travels through surf, which knows its method and URL: surf's own headers can hold less than HTTP's,
 /// and take longer.
 #[derive(Clone)]
 pub(super) struct Exchange {
-    pub endpoint: Endpoint,
+    pub route: Arc<Route>,
     pub method: Method,
     pub headers: Arc<HeaderMap>,
     pub body: Bytes,
-    pub keeps_body: bool,
     /// A redirect has led to another origin: from there on no credentials are added.
     pub strayed: bool,
     /// What the client's own origin is to be shown; without it nothing is signed.
     pub token: Option<Arc<Token>>,
+    pub deadline: Deadline,
+}
+
+/// When the reply to an exchange must be whole, redirects and all.
+#[derive(Clone)]
+pub(super) struct Deadline {
+    /// Times the exchange.
+    pub clock: Clock,
+    pub at: Instant,
+    /// How long that was from the start, for whom it is told that it has passed.
+    pub limit: Duration,
+}
+
+impl Deadline {
+    pub(super) fn passed(&self) -> Failure {
+        Failure::timeout("the reply was not whole", self.limit)
+    }
 }
 
 impl Exchange {
@@ -50,23 +72,41 @@ impl Exchange {
     }
 }
 
-/// The head of a reply as the server sent it. surf's own types cannot hold every status and header that servers
-/// send, so it travels as an extension of surf's response.
-#[derive(Clone, Debug)]
-pub(super) struct Head {
+/// A reply as the server sent it, its body still on the way. surf's own types cannot hold every status and header that
+/// servers send, and guess what they do not know of a body, so it travels as an extension of surf's response.
+pub(super) struct Arriving {
     pub status: u16,
     pub headers: HeaderMap,
+    pub body: ReplyBody,
 }
 
-impl Head {
+impl Arriving {
     pub(super) fn of(response: &surf::Response) -> &Self {
         response.ext().expect("every response comes from the transport, which sets it")
     }
+
+    /// What came of surf's response.
+    pub(super) fn out_of(response: surf::Response) -> Self {
+        let mut response: Response = response.into();
+        response.ext_mut().remove().expect("every response comes from the transport, which sets it")
+    }
+
+    /// Reads a body that nobody wants, if it is small, so that its connection can be used again.
+    pub(super) async fn drain(self, deadline: &Deadline) {
+        if content_length(&self.headers).is_some_and(|length| length <= SMALL_BODY) {
+            let (mut start, mut body) = (self.body.take(SMALL_BODY as u64), Vec::new());
+            // A body that breaks off, or takes too long, only costs its connection.
+            let _ = deadline.clock.timeout_at(deadline.at, start.read_to_end(&mut body)).await;
+        }
+    }
+}
+
+fn content_length(headers: &HeaderMap) -> Option<usize> {
+    headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Sends each request on a connection of the pool that its route names.
 pub(super) struct Transport {
-    pub clock: Clock,
     pub wire: Wire,
 }
 
@@ -81,12 +121,19 @@ impl HttpClient for Transport {
     async fn send(&self, mut request: Request) -> Result<Response, Error> {
         let exchange: Exchange =
             request.ext_mut().remove().expect("every request comes from an endpoint, which sets it");
-        let route = &exchange.endpoint.route;
-        let limit = route.limits.first_byte;
-        let late = || Failure::timeout("no reply came", limit).into_surf();
+        let Exchange { route, deadline, .. } = &exchange;
+        // One alarm for two limits: whichever ends first.
+        let (now, limit) = (deadline.clock.instant(), route.limits.first_byte);
+        let is_last = deadline.at < now + limit;
+        let late = || if is_last { deadline.passed() } else { Failure::timeout("no reply came", limit) };
+        if deadline.at <= now {
+            return Err(late().into_surf());
+        }
+        let until = if is_last { deadline.at } else { now + limit };
         if let Wire::Scripted(script) = &self.wire {
             let reply = Box::pin(scripted(&**script, &request, &exchange));
-            return self.clock.timeout(limit, reply).await.ok_or_else(late)?.map_err(Failure::into_surf);
+            let replied = deadline.clock.timeout_at(until, reply).await;
+            return replied.unwrap_or_else(|| Err(late())).map(response_of).map_err(Failure::into_surf);
         }
         let outgoing = Outgoing {
             method: method_of(&request),
@@ -94,29 +141,25 @@ impl HttpClient for Transport {
             headers: &exchange.headers,
             body: &exchange.body,
         };
-        let (pool, now) = (route.pool(request.url()), self.clock.instant());
-        let sent = self.clock.timeout_at(now + limit, pool.send(&outgoing, now, route.limits.max_body)).await;
-        let (head, body) = sent.ok_or_else(late)?.map_err(Failure::into_surf)?.into_parts();
-        let mut response = Response::new(nearest_known(head.status));
-        if !body.is_over() {
-            response.set_body(Body::from_reader(body, None));
-        }
-        response.ext_mut().insert(Head { status: head.status.as_u16(), headers: head.headers });
-        Ok(response)
+        let sent = route.pool(request.url()).send(&outgoing, route.limits.max_body);
+        let sent = deadline.clock.timeout_at(until, sent).await;
+        let (head, body) = sent.unwrap_or_else(|| Err(late())).map_err(Failure::into_surf)?.into_parts();
+        Ok(response_of(Arriving { status: head.status.as_u16(), headers: head.headers, body }))
     }
 }
 
+/// surf's response for this reply, which carries the reply along.
+fn response_of(reply: Arriving) -> Response {
+    let mut response = Response::new(nearest_known(reply.status));
+    response.ext_mut().insert(reply);
+    response
+}
+
 /// The reply of a script in place of a server's.
-async fn scripted(script: &dyn Script, request: &Request, exchange: &Exchange) -> Result<Response, Failure> {
+async fn scripted(script: &dyn Script, request: &Request, exchange: &Exchange) -> Result<Arriving, Failure> {
     let (url, headers, body) = (request.url().clone(), (*exchange.headers).clone(), exchange.body.clone());
     let reply = script.reply(Sent { method: request.method().to_string(), url, headers, body }).await?;
-    let status = http::StatusCode::from_u16(reply.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = Response::new(nearest_known(status));
-    if !reply.body.is_empty() {
-        response.set_body(Body::from_bytes(reply.body.to_vec()));
-    }
-    response.ext_mut().insert(Head { status: reply.status, headers: reply.headers });
-    Ok(response)
+    Ok(Arriving { status: reply.status, headers: reply.headers, body: ReplyBody::of(reply.body) })
 }
 
 fn method_of(request: &Request) -> http::Method {
@@ -128,8 +171,8 @@ fn method_of(request: &Request) -> http::Method {
 }
 
 /// The status itself, or another of its class: surf knows only those that are registered.
-fn nearest_known(status: http::StatusCode) -> StatusCode {
-    StatusCode::try_from(status.as_u16()).unwrap_or(match status.as_u16() {
+fn nearest_known(status: u16) -> StatusCode {
+    StatusCode::try_from(status).unwrap_or(match status {
         ..300 => StatusCode::Ok,
         300..400 => StatusCode::MultipleChoice,
         400..500 => StatusCode::BadRequest,

@@ -234,9 +234,22 @@ impl Charge {
 
     /// Holds `bytes` more, once there is room for them, or once this is the item that may go beyond the budget.
     async fn grow(&mut self, bytes: usize) {
-        if !self.holder.has_room(bytes) {
+        if !self.grow_now(bytes) {
             self.wait_to_grow(bytes).await;
+            self.take(bytes);
         }
+    }
+
+    /// Holds `bytes` more if there is room for them.
+    fn grow_now(&mut self, bytes: usize) -> bool {
+        let has_room = self.holder.has_room(bytes);
+        if has_room {
+            self.take(bytes);
+        }
+        has_room
+    }
+
+    fn take(&mut self, bytes: usize) {
         self.holder.take(bytes);
         self.bytes += bytes;
     }
@@ -323,6 +336,11 @@ impl Grow for ReplyCharge {
         if let Some(charge) = self.0.lock().await.as_mut() {
             charge.grow(bytes).await;
         }
+    }
+
+    fn grow_now(&self, bytes: usize) -> bool {
+        // Nobody else has it but who asks: it is locked for as long as that waits to grow.
+        self.0.try_lock().is_some_and(|mut charge| charge.as_mut().is_none_or(|charge| charge.grow_now(bytes)))
     }
 }
 

@@ -370,7 +370,9 @@ impl Stage {
             Fetched::Page(page) => page,
             Fetched::Whole(outputs) => {
                 parcel.run = None;
-                pipeline.pass_on(parcel, outputs, self.step).await;
+                if let Some(rest) = pipeline.pass_on(parcel, outputs, self.step) {
+                    Box::pin(pipeline.pass_rest(rest)).await;
+                }
                 return None;
             }
         };

@@ -59,11 +59,18 @@ impl Tally for Each<'_> {
 }
 
 /// An item whose children are handed on one at a time, each all the way, before the next is made.
-struct Family {
+pub(super) struct Family {
     parent: Box<Parcel>,
     children: Enumerate<IntoIter<Value>>,
     /// The step that the children enter.
     next_step: usize,
+}
+
+/// What is left of an item's way where that has to wait.
+pub(super) enum Rest {
+    /// It came so far by itself.
+    Item(Box<Parcel>, Halt, Timestamp),
+    Family(Family),
 }
 
 impl Running {
@@ -79,11 +86,33 @@ impl Running {
         self.walk(onward, families).await;
     }
 
-    /// Takes on what step number `step` made of an item. The parcel is the item as it entered that step.
-    pub(super) async fn pass_on(&self, parcel: Box<Parcel>, outputs: Outputs, step: usize) {
+    /// Takes on what step number `step` made of an item, as far as that needs no waiting, and answers what is left. The
+    /// parcel is the item as it entered that step.
+    pub(super) fn pass_on(&self, parcel: Box<Parcel>, outputs: Outputs, step: usize) -> Option<Rest> {
         let mut families = Vec::new();
-        let onward = self.take_outputs(parcel, outputs, step, &mut families);
-        self.walk(onward, families).await;
+        let Some((mut parcel, step)) = self.take_outputs(parcel, outputs, step, &mut families) else {
+            return families.pop().map(Rest::Family);
+        };
+        let now = self.clock.timestamp();
+        let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
+        if is_other {
+            parcel.recount();
+        }
+        let is_new = parcel.item.origin.replayed.is_none();
+        let mut through = 0;
+        let rest = self.pass_now(parcel, halt, &mut through).map(|(parcel, halt)| Rest::Item(parcel, halt, now));
+        if through > 0 && is_new {
+            self.counters.came_through(through, self.clock.instant());
+        }
+        rest
+    }
+
+    /// Takes on what is left.
+    pub(super) async fn pass_rest(&self, rest: Rest) {
+        match rest {
+            Rest::Item(parcel, halt, now) => self.advance_from(parcel, halt, now).await,
+            Rest::Family(family) => self.walk(None, vec![family]).await,
+        }
     }
 
     /// Takes on a page that step number `step` has fetched for an item. What the page leaves behind waits for all that

@@ -128,7 +128,11 @@ impl AsyncWrite for TcpStream {
         context: &mut Context<'_>,
         parts: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(context, parts)
+        // The kernel takes one part faster by itself.
+        match parts {
+            [part] => Pin::new(&mut self.socket).poll_write(context, part),
+            parts => Pin::new(&mut self.socket).poll_write_vectored(context, parts),
+        }
     }
 
     fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {

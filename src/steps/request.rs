@@ -25,7 +25,7 @@ use crate::component::{
 use crate::expr::{Fuel, Scope};
 use crate::http::{
     Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, Url, attempt,
-    fresh_until, host_of, is_json, is_success, retry_after, server_of, shown, value_of,
+    fresh_until, host_of, is_json, is_success, retry_after, shown, value_of,
 };
 use crate::model::{Fault, FaultKind, Item, Labels, Reply, Value, Verdict};
 use crate::runtime::{self, Clock};
@@ -151,7 +151,7 @@ impl Fetch for RequestStep {
         let scope = self.scope(Fuel::Inline);
         // What fails here fails again when the call is made, and is told of then.
         let url = self.settings.template.render_url(&self.endpoint, &item.value, &scope.of(item)).ok();
-        Aim { host: url.as_ref().map(server_of).unwrap_or_default(), url }
+        Aim { host: url.as_ref().map(|url| self.endpoint.server_of(url)).unwrap_or_default(), url }
     }
 
     async fn fetch(&self, call: Call<'_>) -> Result<Fetched, Fault> {
@@ -265,10 +265,10 @@ impl RequestStep {
             Ok(value) => (value, None),
             Err(fault) => (Value::Null, Some(fault)),
         };
-        let Response { url: from, status, headers, fetched_at, elapsed, .. } = response;
+        let Response { url: from, host, status, headers, fetched_at, elapsed, .. } = response;
         let reply = Reply {
             url: from.as_str().into(),
-            host: host_of(&from),
+            host,
             status: Some(status),
             headers,
             fetched_at,

@@ -71,7 +71,7 @@ pub(super) struct Admission {
 struct State {
     /// For the client as a whole.
     pace: Option<Pace>,
-    hosts: HashMap<Pair, Arc<Mutex<Host>>>,
+    hosts: HashMap<Pair, Arc<Mutex<Host>>, foldhash::fast::RandomState>,
     /// At how many hosts it is looked for some to forget.
     crowded: usize,
 }
@@ -88,7 +88,7 @@ pub(super) struct Permit {
 impl Admission {
     pub(super) fn new(courtesy: Courtesy) -> Self {
         let pace = courtesy.rate.map(|rate| Pace::of(rate, courtesy.burst));
-        Self { courtesy, state: Mutex::new(State { pace, hosts: HashMap::new(), crowded: HOSTS_REMEMBERED }) }
+        Self { courtesy, state: Mutex::new(State { pace, hosts: HashMap::default(), crowded: HOSTS_REMEMBERED }) }
     }
 
     pub(super) fn courtesy(&self) -> &Courtesy {

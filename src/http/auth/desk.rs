@@ -10,7 +10,7 @@ use super::scheme::Denial;
 use crate::http::Meter;
 use crate::http::client::Client;
 use crate::http::endpoint::Endpoint;
-use crate::http::request::{Request, Response};
+use crate::http::request::{Request, Response, host_of};
 use crate::http::status::{answered, is_transient, retry_after};
 use crate::model::{Fault, FaultKind, Value, Verdict, json, secret};
 use crate::runtime::Clock;
@@ -33,8 +33,9 @@ impl Desk<'_> {
     /// Sends a request that is not signed. A redirect is the reply.
     pub(super) async fn ask(&self, request: Request) -> Result<Response, Denial> {
         let endpoint = Endpoint::for_signing_in(self.client.clone(), &request.url);
+        let host = host_of(&request.url);
         endpoint
-            .exchange(request, None, self.clock().instant(), &Meter::uncounted())
+            .exchange(request, host, None, self.clock().instant(), &Meter::uncounted())
             .await
             .map_err(|fault| denial(&fault))
     }

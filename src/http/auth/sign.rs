@@ -8,8 +8,7 @@ use surf::{Client, Request, Response};
 
 use super::credentials::Credentials;
 use crate::http::failure::Failure;
-use crate::http::redirect::drain;
-use crate::http::transport::{Exchange, Head};
+use crate::http::transport::{Arriving, Exchange};
 
 /// Signs requests that go to the client's own origin, and no others. Stands below the redirects, so that what it adds
 /// to a URL shows nowhere.
@@ -23,12 +22,12 @@ impl Middleware for Sign {
         let Some(token) = signed else { return next.run(request, client).await };
         let (unsigned, url) = (exchange.clone(), request.url().clone());
         self.0.sign(&mut request, &token).map_err(Failure::into_surf)?;
-        let mut response = next.run(request, client.clone()).await?;
-        let head = Head::of(&response);
-        if head.status != 401 || !self.0.scheme().takes_challenge(&head.headers) {
+        let response = next.run(request, client.clone()).await?;
+        let reply = Arriving::of(&response);
+        if reply.status != 401 || !self.0.scheme().takes_challenge(&reply.headers) {
             return Ok(response);
         }
-        drain(&mut response).await;
+        Arriving::out_of(response).drain(&unsigned.deadline).await;
         let mut again = unsigned.request_to(url);
         self.0.sign(&mut again, &token).map_err(Failure::into_surf)?;
         next.run(again, client).await

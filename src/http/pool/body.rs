@@ -17,7 +17,8 @@ const TURN: usize = 256 << 10;
 
 /// The body of a reply, as it comes from its connection.
 pub(in crate::http) struct ReplyBody {
-    incoming: Incoming,
+    /// Nothing if it is all in `chunk`.
+    incoming: Option<Incoming>,
     /// What it comes over, unless that has a task of its own.
     lent: Option<Lent>,
     is_over: bool,
@@ -31,6 +32,7 @@ pub(in crate::http) struct ReplyBody {
 impl ReplyBody {
     pub(super) fn new(incoming: Incoming, lent: Option<Lent>, limit: Size) -> Self {
         let is_over = incoming.is_end_stream();
+        let incoming = Some(incoming);
         let mut body = Self { incoming, lent, is_over, chunk: Bytes::new(), limit, taken: 0, turn: 0 };
         if is_over {
             body.end();
@@ -38,9 +40,14 @@ impl ReplyBody {
         body
     }
 
+    /// A body that is here.
+    pub(in crate::http) fn of(bytes: Bytes) -> Self {
+        Self { incoming: None, lent: None, is_over: true, chunk: bytes, limit: Size(u64::MAX), taken: 0, turn: 0 }
+    }
+
     /// Whether nothing more comes.
     pub(in crate::http) fn is_over(&self) -> bool {
-        self.is_over
+        self.is_over && self.chunk.is_empty()
     }
 
     /// The last byte has come: the connection is free for the next request.
@@ -52,7 +59,7 @@ impl ReplyBody {
     }
 
     fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let incoming = &mut self.incoming;
+        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
         let Some(lent) = &mut self.lent else { return Pin::new(incoming).poll_frame(context) };
         // What is there need not be waited for.
         if let frame @ Poll::Ready(_) = Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())) {
@@ -80,7 +87,7 @@ impl AsyncBufRead for ReplyBody {
                 }
                 None => body.end(),
             }
-            if !body.is_over && body.incoming.is_end_stream() {
+            if !body.is_over && body.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
                 body.end();
             }
             body.turn += body.chunk.len();
@@ -98,7 +105,7 @@ impl AsyncBufRead for ReplyBody {
     }
 }
 
-/// surf asks for this; everything of ours reads through [`AsyncBufRead`].
+/// [`AsyncBufRead`] stands on this; everything reads through that.
 impl AsyncRead for ReplyBody {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
         let chunk = ready!(self.as_mut().poll_fill_buf(context))?;

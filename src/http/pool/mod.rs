@@ -46,7 +46,7 @@ pub(super) struct Pool(Arc<Shared>);
 
 struct Shared {
     connector: Connector,
-    origins: Mutex<HashMap<Box<str>, Arc<Origin>>>,
+    origins: Mutex<HashMap<Box<str>, Arc<Origin>, foldhash::fast::RandomState>>,
     /// Whether a task looks after connections that wait for too long.
     is_swept: AtomicBool,
 }
@@ -94,20 +94,19 @@ impl Pool {
         Self(Arc::new(Shared { connector, origins: Mutex::default(), is_swept: AtomicBool::new(false) }))
     }
 
-    /// Sends a request, `now` being the time, and waits for the head of the reply, whose body may be as long as `limit`.
+    /// Sends a request and waits for the head of the reply, whose body may be as long as `limit`.
     ///
     /// A connection that waited may have been ended by its server in the same moment. As long as nothing of the request
     /// had gone out it is sent again, over another one.
     pub(super) async fn send(
         &self,
         outgoing: &Outgoing<'_>,
-        now: Instant,
         limit: Size,
     ) -> Result<http::Response<ReplyBody>, Failure> {
         let origin = self.origin(outgoing.url)?;
         let mut refusals = 0;
         loop {
-            let waiting = origin.take(now);
+            let waiting = origin.take(self.clock().instant());
             let has_waited = waiting.is_some();
             let connection = match waiting {
                 Some(connection) => connection,
@@ -251,7 +250,7 @@ impl Shared {
     }
 
     /// Whole even if a holder panicked: each change is one operation on the map.
-    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Origin>>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<Box<str>, Arc<Origin>, foldhash::fast::RandomState>> {
         self.origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -63,7 +63,7 @@ const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 async fn post(pool: &Pool, url: &Url) -> Result<String, Failure> {
     let (headers, body) = (HeaderMap::new(), Bytes::new());
     let outgoing = Outgoing { method: Method::POST, url, headers: &headers, body: &body };
-    let mut reply = pool.send(&outgoing, pool.clock().instant(), Size::mib(1)).await?;
+    let mut reply = pool.send(&outgoing, Size::mib(1)).await?;
     let mut text = String::new();
     reply.body_mut().read_to_string(&mut text).await.unwrap();
     Ok(text)

@@ -168,7 +168,7 @@ struct FileSink {
 impl Sink for FileSink {
     async fn write(&self, batch: &[Item]) -> Result<(), WriteFault> {
         let mut faults = Vec::new();
-        let mut files: IndexMap<Text, (Lines, Vec<usize>)> = IndexMap::new();
+        let mut files: IndexMap<Text, (Lines, Vec<usize>), foldhash::fast::RandomState> = IndexMap::default();
         for (place, item) in batch.iter().enumerate() {
             if place % line::SLICE == line::SLICE - 1 {
                 runtime::yield_now().await;

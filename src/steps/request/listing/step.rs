@@ -18,7 +18,7 @@ use crate::component::{
     Aim, Call, Child, Continuation, Fetch, Fetched, FilterFault, Mark, Outputs, Page, Reason, StepContext, with_fuel,
 };
 use crate::expr::Scope;
-use crate::http::{Request, Url, server_of, shown};
+use crate::http::{Request, Url, shown};
 use crate::model::{Fault, FaultKind, Item, Labels, Text, Value, Verdict, digest};
 use crate::runtime;
 use crate::store::{Change, Digest};
@@ -97,7 +97,9 @@ impl ListingStep {
 impl Fetch for ListingStep {
     fn aim(&self, item: &Item, page: Option<&Continuation>) -> Aim {
         match page.and_then(Continuation::get) {
-            Some(Handed { written, link, .. }) => Aim { host: server_of(link.as_ref().unwrap_or(written)), url: None },
+            Some(Handed { written, link, .. }) => {
+                Aim { host: self.step.endpoint.server_of(link.as_ref().unwrap_or(written)), url: None }
+            }
             None => self.step.aim(item, None),
         }
     }
