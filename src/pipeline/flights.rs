@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
+use foldhash::fast::RandomState;
+
 use super::ack::Ack;
 use crate::component::{Mark, MarkKind};
 use crate::model::{Outcome, Text};
@@ -14,7 +16,7 @@ pub(super) struct Flights(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    by_key: HashMap<Key, Vec<Holder>>,
+    by_key: HashMap<Key, Vec<Holder>, RandomState>,
     next_number: u64,
 }
 

@@ -27,6 +27,7 @@ mod reader;
 mod rescue;
 mod salvage;
 mod schema;
+mod seen;
 mod state;
 mod statistics;
 mod validator;
@@ -153,8 +154,17 @@ impl Store {
 
     /// Whether `new` has seen this key and not yet forgotten it.
     pub fn is_seen(&self, pipeline: &str, component: &str, key: &str) -> Result<bool, Fault> {
+        let seen_keys = self.inner.writer.as_ref().map(Writer::seen_keys);
+        if seen_keys.is_some_and(|seen_keys| !seen_keys.may_have(pipeline, component, key)) {
+            return Ok(false);
+        }
         let now = self.inner.clock.timestamp();
-        self.inner.readers.read(|connection| state::is_seen(connection, pipeline, component, key, now))
+        self.inner.readers.read(|connection| {
+            if let Some(seen_keys) = seen_keys {
+                seen_keys.read_on(connection);
+            }
+            seen::is_seen(connection, pipeline, component, key, now)
+        })
     }
 
     /// What `changed` saw last under this key.

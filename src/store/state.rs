@@ -1,13 +1,12 @@
-//! The rows of positions, seen keys and last values.
+//! The rows of positions and last values, and how keys are stored.
 
-use jiff::Timestamp;
 use ring::digest::{SHA256, digest};
-use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
+use rusqlite::types::{ToSqlOutput, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::checksum::{Table, is_whole, put};
 use super::fault::is_wrong_type;
-use super::schema::{LAST, POSITIONS, SEEN};
+use super::schema::{LAST, POSITIONS};
 use super::{Digest, payload};
 use crate::model::Value;
 
@@ -111,40 +110,6 @@ pub(super) fn put_by_turns(
     put(connection, &tables[usize::from(turn % 2 != 0)], &[], &covered)
 }
 
-/// Whether the key was seen and is not forgotten at `now`. A damaged row counts as unseen.
-pub(super) fn is_seen(
-    connection: &Connection,
-    pipeline: &str,
-    component: &str,
-    key: &str,
-    now: Timestamp,
-) -> rusqlite::Result<Found<bool>> {
-    let sql = "SELECT * FROM seen WHERE pipeline = ?1 AND component = ?2 AND key = ?3";
-    let read = |row: &Row<'_>| read_whole(&SEEN, row, |row| row.get::<_, Option<i64>>("until").map(Some));
-    let key = Key::of(key);
-    let row = connection.prepare_cached(sql)?.query_row(params![pipeline, component, key.bound()], read).optional()?;
-    Ok(match row {
-        None => Found { value: false, damaged: 0 },
-        Some(None) => Found { value: false, damaged: 1 },
-        Some(Some(until)) => Found { value: !is_over(until, now), damaged: 0 },
-    })
-}
-
-fn is_over(until: Option<i64>, now: Timestamp) -> bool {
-    until.is_some_and(|until| until <= now.as_millisecond())
-}
-
-pub(super) fn put_seen(
-    connection: &Connection,
-    pipeline: &str,
-    component: &str,
-    key: &str,
-    until: Option<Timestamp>,
-) -> rusqlite::Result<()> {
-    let until = until.map_or(ValueRef::Null, |until| ValueRef::Integer(until.as_millisecond()));
-    put(connection, &SEEN, &[], &[pipeline.into(), component.into(), Key::of(key).as_sql(), until])
-}
-
 /// What `changed` saw last. A damaged row counts as none.
 pub(super) fn last_digest(
     connection: &Connection,
@@ -172,7 +137,7 @@ pub(super) fn put_last(
 
 /// A key as it is stored: text as it is, or its SHA-256 if it is long. The two cannot be mistaken for each other,
 /// since SQLite holds text and blobs apart.
-enum Key<'a> {
+pub(super) enum Key<'a> {
     Text(&'a str),
     Digest(ring::digest::Digest),
 }
@@ -180,69 +145,18 @@ enum Key<'a> {
 impl<'a> Key<'a> {
     const LONGEST_TEXT: usize = 64;
 
-    fn of(key: &'a str) -> Self {
+    pub(super) fn of(key: &'a str) -> Self {
         if key.len() <= Self::LONGEST_TEXT { Key::Text(key) } else { Key::Digest(digest(&SHA256, key.as_bytes())) }
     }
 
-    fn as_sql(&self) -> ValueRef<'_> {
+    pub(super) fn as_sql(&self) -> ValueRef<'_> {
         match self {
             Key::Text(text) => ValueRef::from(*text),
             Key::Digest(digest) => ValueRef::Blob(digest.as_ref()),
         }
     }
 
-    fn bound(&self) -> ToSqlOutput<'_> {
+    pub(super) fn bound(&self) -> ToSqlOutput<'_> {
         ToSqlOutput::Borrowed(self.as_sql())
-    }
-}
-
-/// Walks over the seen keys, a few at a time and round and round, and removes those that are over.
-pub(super) struct Purge {
-    at: (String, String, SqlValue),
-}
-
-impl Purge {
-    pub(super) fn from_the_start() -> Self {
-        Self { at: (String::new(), String::new(), SqlValue::Text(String::new())) }
-    }
-
-    /// Looks at the next `count` keys.
-    pub(super) fn walk(&mut self, connection: &Connection, count: u32, now: Timestamp) -> rusqlite::Result<()> {
-        let sql = "SELECT pipeline, component, key, until FROM seen \
-                   WHERE (pipeline, component, key) > (?1, ?2, ?3) ORDER BY pipeline, component, key LIMIT ?4";
-        let mut statement = connection.prepare_cached(sql)?;
-        let (pipeline, component, key) = &self.at;
-        let mut rows = statement.query(params![pipeline, component, key, count])?;
-        let (mut looked_at, mut over, mut last) = (0, Vec::new(), None);
-        while let Some(row) = rows.next()? {
-            looked_at += 1;
-            // A damaged row is left to whoever asks for it.
-            let (Ok(pipeline), Ok(component), Some(key)) = (row.get(0), row.get(1), key_of(row.get_ref(2)?)) else {
-                continue;
-            };
-            let at: (String, String, SqlValue) = (pipeline, component, key);
-            if is_over(row.get(3)?, now) {
-                over.push(at.clone());
-            }
-            last = Some(at);
-        }
-        let mut remove =
-            connection.prepare_cached("DELETE FROM seen WHERE pipeline = ?1 AND component = ?2 AND key = ?3")?;
-        for (pipeline, component, key) in &over {
-            remove.execute(params![pipeline, component, key])?;
-        }
-        *self = match last {
-            Some(at) if looked_at == count => Self { at },
-            _ => Self::from_the_start(),
-        };
-        Ok(())
-    }
-}
-
-fn key_of(value: ValueRef<'_>) -> Option<SqlValue> {
-    match value {
-        ValueRef::Text(text) => Some(SqlValue::Text(String::from_utf8(text.to_vec()).ok()?)),
-        ValueRef::Blob(blob) => Some(SqlValue::Blob(blob.to_vec())),
-        _ => None,
     }
 }

@@ -206,7 +206,7 @@ fn a_store_of_the_first_version_is_brought_to_this_one_with_all_it_holds() {
     let mut connection = schema::connect_to_write(&file).unwrap();
     schema::migrate(&mut connection, 0, 1).unwrap();
     state::put_position(&connection, "p", "lines", &Value::from(7)).unwrap();
-    state::put_seen(&connection, "p", "new", "a", None).unwrap();
+    seen::put_seen(&connection, "p", "new", "a", None).unwrap();
     state::put_last(&connection, "p", "changed", "", &[9; 32]).unwrap();
     connection.close().unwrap();
     let store = open(&folder);
@@ -434,7 +434,7 @@ fn a_broken_first_page_costs_nothing_wherever_the_tables_begin() {
         of_version(folder, 1);
         let connection = schema::connect_to_write(&folder.path().join(FILE)).unwrap();
         for number in 0..3000 {
-            state::put_seen(&connection, "p", "new", &format!("other-{number}"), None).unwrap();
+            seen::put_seen(&connection, "p", "new", &format!("other-{number}"), None).unwrap();
         }
     });
 }
@@ -472,6 +472,50 @@ fn seen_keys_are_forgotten_at_their_time_and_removed_while_others_are_added() {
     let connection = Connection::open(folder.path().join(FILE)).unwrap();
     let left: i64 = connection.query_row("SELECT count(*) FROM seen", [], |row| row.get(0)).unwrap();
     assert_eq!(left, 62);
+}
+
+#[test]
+fn what_memory_knows_of_seen_keys_is_what_the_store_has() {
+    let folder = folder();
+    let names = |from: usize| -> Vec<String> {
+        let name = |number| if number % 10 == 0 { format!("{number}").repeat(30) } else { format!("key-{number}") };
+        (from..from + 300).map(name).collect()
+    };
+    let store = open(&folder);
+    let other = Change::Seen { pipeline: "q".into(), component: "new".into(), key: "key-1".into(), until: None };
+    commit(&store, names(0).iter().map(|key| seen(key, None)).chain([other]).collect());
+    drop(store);
+    let store = open(&folder);
+    let memory = store.inner.writer.as_ref().unwrap().seen_keys();
+    assert!(memory.may_have("p", "new", "key-301"), "nothing was read yet");
+    for key in names(0) {
+        assert!(store.is_seen("p", "new", &key).unwrap(), "{key}");
+        assert!(!store.is_seen("p", "old", &key).unwrap(), "{key}");
+    }
+    let maybe: Vec<_> = names(300).into_iter().filter(|key| memory.may_have("p", "new", key)).collect();
+    assert!(maybe.len() < 30, "{maybe:?}");
+    assert!(!memory.some_may_end());
+    let (again, later) = (seen("key-301", Some(time(1))), seen("key-301", None));
+    commit(&store, names(302).iter().map(|key| seen(key, None)).chain([again, later]).collect());
+    assert!(memory.some_may_end());
+    for key in names(0).iter().chain(&names(302)).chain(&["key-301".to_owned()]) {
+        assert!(memory.may_have("p", "new", key) && store.is_seen("p", "new", key).unwrap(), "{key}");
+    }
+    assert!(store.is_seen("q", "new", "key-1").unwrap() && !store.is_seen("q", "new", "key-2").unwrap());
+}
+
+#[test]
+fn a_seen_key_that_cannot_be_read_hides_no_other() {
+    let folder = folder();
+    let store = open(&folder);
+    commit(&store, (0..100).map(|number| seen(&format!("key-{number}"), None)).collect());
+    drop(store);
+    tamper(&folder, "UPDATE seen SET key = CAST(x'ff' AS TEXT) WHERE key = 'key-50'");
+    let store = open(&folder);
+    for number in (0..100).filter(|number| *number != 50) {
+        assert!(store.is_seen("p", "new", &format!("key-{number}")).unwrap(), "{number}");
+        assert!(!store.is_seen("p", "new", &format!("other-{number}")).unwrap(), "{number}");
+    }
 }
 
 #[test]

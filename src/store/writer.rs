@@ -13,6 +13,7 @@ use super::cursor::{self, Editions};
 use super::dead_letter::{self, DeadBoard, Tally};
 use super::fault::{is_busy, is_damage, is_full, stop, unopened};
 use super::queue::{Board, HandedOut, Ledger, PackedPush};
+use super::seen::{self, Purge, SeenKey, SeenKeys};
 use super::{Change, Compacted, CursorKey, CursorMove, client_state, compact, paused, salvage, state, validator};
 use crate::model::{Fault, FaultKind, Planted, Text, Value};
 use crate::runtime::{Clock, GroupThread, GroupWork};
@@ -29,6 +30,7 @@ pub(super) struct Writer {
     board: Arc<Board>,
     dead_board: Arc<DeadBoard>,
     editions: Editions,
+    seen_keys: Arc<SeenKeys>,
     waiting_for_space: Arc<AtomicBool>,
     file: PathBuf,
 }
@@ -40,20 +42,22 @@ impl Writer {
         let dead_board = tally.board().clone();
         let waiting_for_space = Arc::new(AtomicBool::new(false));
         let editions = Editions::default();
+        let seen_keys = Arc::<SeenKeys>::default();
         let commits = Commits {
             connection,
             ledger,
             tally,
             editions: editions.clone(),
+            seen_keys: seen_keys.clone(),
             file: file.clone(),
             clock,
             waiting_for_space: waiting_for_space.clone(),
-            purge: state::Purge::from_the_start(),
+            purge: Purge::from_the_start(),
             failed: None,
         };
         let started = GroupThread::start("gatherd-store", commits);
         let thread = started.map_err(|error| stop("start the thread that writes to", &file, error))?;
-        Ok(Self { thread, board, dead_board, editions, waiting_for_space, file })
+        Ok(Self { thread, board, dead_board, editions, seen_keys, waiting_for_space, file })
     }
 
     pub(super) async fn commit(&self, changes: Vec<Change>) -> Result<(), Fault> {
@@ -91,6 +95,10 @@ impl Writer {
 
     pub(super) fn dead_board(&self) -> &Arc<DeadBoard> {
         &self.dead_board
+    }
+
+    pub(super) fn seen_keys(&self) -> &SeenKeys {
+        &self.seen_keys
     }
 
     /// How often a person has set this cursor since the store was opened.
@@ -145,10 +153,11 @@ struct Commits {
     ledger: Ledger,
     tally: Tally,
     editions: Editions,
+    seen_keys: Arc<SeenKeys>,
     file: PathBuf,
     clock: Clock,
     waiting_for_space: Arc<AtomicBool>,
-    purge: state::Purge,
+    purge: Purge,
     /// After a failed write nothing is known of the file until it is opened again.
     failed: Option<Fault>,
 }
@@ -273,7 +282,8 @@ impl Commits {
             now,
             positions: IndexMap::default(),
             cursors: IndexMap::default(),
-            seen: 0,
+            seen: Vec::new(),
+            passing_keys: 0,
             validators: 0,
         };
         let mut answers = Vec::with_capacity(group.len());
@@ -294,7 +304,7 @@ impl Commits {
                 Request::Compact => Answer::Written,
             });
         }
-        joined.finish(&mut self.purge)?;
+        joined.finish(&self.seen_keys, &mut self.purge)?;
         let committed = transaction.commit();
         if !Planted::FsyncIgnored.is_on() {
             committed?;
@@ -326,7 +336,10 @@ struct Joined<'a> {
     positions: IndexMap<(&'a Text, &'a Text), &'a Value, foldhash::fast::RandomState>,
     /// The same for cursors.
     cursors: IndexMap<&'a CursorKey, Option<&'a Value>, foldhash::fast::RandomState>,
-    seen: u32,
+    /// Keys that `new` steps have seen.
+    seen: Vec<SeenKey<'a>>,
+    /// Keys of queues.
+    passing_keys: u32,
     validators: u32,
 }
 
@@ -335,7 +348,7 @@ impl<'a> Joined<'a> {
         let Self { connection, ledger, tally, .. } = self;
         match write {
             Write::Push(push) => {
-                self.seen = self.seen.saturating_add(push.passing_keys());
+                self.passing_keys = self.passing_keys.saturating_add(push.passing_keys());
                 ledger.push(connection, push, self.now)
             }
             Write::Change(change) => match change {
@@ -367,8 +380,8 @@ impl<'a> Joined<'a> {
                     cursor::reset(connection, key, value.as_ref())
                 }
                 Change::Seen { pipeline, component, key, until } => {
-                    self.seen = self.seen.saturating_add(1);
-                    state::put_seen(connection, pipeline, component, key, *until)
+                    self.seen.push(SeenKey { pipeline, component, key, until: *until });
+                    Ok(())
                 }
                 Change::Last { pipeline, component, key, digest } => {
                     state::put_last(connection, pipeline, component, key, digest)
@@ -413,7 +426,7 @@ impl<'a> Joined<'a> {
         }
     }
 
-    fn finish(self, purge: &mut state::Purge) -> rusqlite::Result<()> {
+    fn finish(self, seen_keys: &SeenKeys, purge: &mut Purge) -> rusqlite::Result<()> {
         self.ledger.finish(self.connection)?;
         for ((pipeline, component), position) in self.positions {
             state::put_position(self.connection, pipeline, component, position)?;
@@ -421,10 +434,15 @@ impl<'a> Joined<'a> {
         for (key, value) in self.cursors {
             cursor::put_cursor(self.connection, key, value)?;
         }
-        if self.seen > 0 {
+        let added = self.passing_keys.saturating_add(u32::try_from(self.seen.len()).unwrap_or(u32::MAX));
+        if !self.seen.is_empty() {
+            seen_keys.add(&self.seen);
+            seen::put_all_seen(self.connection, self.seen)?;
+        }
+        if self.passing_keys > 0 || (added > 0 && seen_keys.some_may_end()) {
             // Two looked at for each one added: the table cannot outgrow what is alive by much, and costs nothing
             // while nothing is added.
-            purge.walk(self.connection, self.seen.saturating_mul(2).max(16), self.now)?;
+            purge.walk(self.connection, added.saturating_mul(2).max(16), self.now)?;
         }
         if self.validators > 0 {
             validator::purge(self.connection, self.validators.saturating_mul(2).max(16), self.now)?;
@@ -463,10 +481,11 @@ mod tests {
             ledger,
             tally,
             editions: Editions::default(),
+            seen_keys: Arc::default(),
             file,
             clock: Clock::system(),
             waiting_for_space: Arc::default(),
-            purge: state::Purge::from_the_start(),
+            purge: Purge::from_the_start(),
             failed: None,
         };
         let asked = Cell::new(0);

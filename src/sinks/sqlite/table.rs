@@ -31,9 +31,17 @@ struct Column {
 /// What rows with the same fields have in common.
 #[derive(Debug)]
 pub(super) struct Shape {
+    names: Vec<Text>,
     pub(super) insert: String,
     /// For each field in turn what its column does to it; nothing if it is left out.
     pub(super) fields: Vec<Option<Affinity>>,
+}
+
+impl Shape {
+    /// Whether a row has these fields, in this order.
+    pub(super) fn is_of(&self, row: &Object) -> bool {
+        row.keys().eq(self.names.iter().map(|name| &**name))
+    }
 }
 
 /// Why a row cannot be written.
@@ -110,7 +118,7 @@ impl Table {
         if let Some(shape) = self.shapes.get(&keys) {
             return Ok(shape.clone());
         }
-        let shape = Arc::new(self.find_shape(connection, options, row)?);
+        let shape = Arc::new(self.find_shape(connection, options, row, keys.clone())?);
         if self.shapes.len() >= SHAPES {
             self.shapes.clear();
         }
@@ -118,7 +126,13 @@ impl Table {
         Ok(shape)
     }
 
-    fn find_shape(&mut self, connection: &Connection, options: &Options, row: &Object) -> Result<Shape, RowFault> {
+    fn find_shape(
+        &mut self,
+        connection: &Connection,
+        options: &Options,
+        row: &Object,
+        keys: Vec<Text>,
+    ) -> Result<Shape, RowFault> {
         let refused = |message: String| Err(RowFault::Refused(message));
         let mut fields = Vec::with_capacity(row.len());
         let mut chosen: Vec<usize> = Vec::with_capacity(row.len());
@@ -149,7 +163,7 @@ impl Table {
             return refused("it has no field that is a column".to_owned());
         }
         let names: Vec<&str> = chosen.iter().map(|place| self.columns[*place].name.as_str()).collect();
-        Ok(Shape { insert: insert(options, &names), fields })
+        Ok(Shape { names: keys, insert: insert(options, &names), fields })
     }
 
     fn add(

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Options;
 use super::cell::cell;
-use super::table::{RowFault, Table, insert};
+use super::table::{RowFault, Shape, Table, insert};
 use crate::component::WriteFault;
 use crate::model::{Fault, FaultKind, Object, Value};
 use crate::runtime::GroupWork;
@@ -27,6 +27,12 @@ pub(super) struct Writer {
     table: Option<Table>,
     /// SQLite's count of changes to the schema, of when the table was looked at.
     schema_version: Option<i64>,
+}
+
+/// A statement that writes rows of one shape.
+struct Insert<'a> {
+    shape: Arc<Shape>,
+    statement: CachedStatement<'a>,
 }
 
 /// The rows of one batch that were refused.
@@ -91,10 +97,11 @@ impl Writer {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.look_at_table(&transaction, batches)?;
         let mut refused = Vec::with_capacity(batches.len());
+        let mut insert = None;
         for batch in batches {
             let mut refused_rows = Vec::new();
             for (place, value) in batch.iter().enumerate() {
-                match self.write_row(&transaction, value) {
+                match self.write_row(&transaction, &mut insert, value) {
                     Ok(()) => {}
                     // A trigger can undo everything.
                     Err(RowFault::Refused(message)) if transaction.is_autocommit() => {
@@ -106,6 +113,7 @@ impl Writer {
             }
             refused.push(refused_rows);
         }
+        drop(insert);
         transaction.commit()?;
         Ok(refused)
     }
@@ -136,12 +144,22 @@ impl Writer {
         Ok(())
     }
 
-    /// Writes one row. SQLite undoes a statement that fails, and no other.
-    fn write_row(&mut self, transaction: &Transaction<'_>, value: &Value) -> Result<(), RowFault> {
+    /// Writes one row. SQLite undoes a statement that fails, and no other. `insert` is the statement that wrote the row
+    /// before: the next one often has the same fields.
+    fn write_row<'a>(
+        &mut self,
+        transaction: &'a Transaction<'_>,
+        insert: &mut Option<Insert<'a>>,
+        value: &Value,
+    ) -> Result<(), RowFault> {
         let row = checked_row(&self.options, value).map_err(RowFault::Refused)?;
-        let table = self.table.as_mut().expect("it was made for the rows that pass the check");
-        let shape = table.shape(transaction, &self.options, row)?;
-        let mut statement = transaction.prepare_cached(&shape.insert).map_err(RowFault::Failed)?;
+        if !insert.as_ref().is_some_and(|insert| insert.shape.is_of(row)) {
+            let table = self.table.as_mut().expect("it was made for the rows that pass the check");
+            let shape = table.shape(transaction, &self.options, row)?;
+            let statement = transaction.prepare_cached(&shape.insert).map_err(RowFault::Failed)?;
+            *insert = Some(Insert { shape, statement });
+        }
+        let Insert { shape, statement } = insert.as_mut().expect("it was just looked at");
         let mut place = 0;
         for ((name, value), affinity) in row.iter().zip(&shape.fields) {
             let Some(affinity) = affinity else { continue };

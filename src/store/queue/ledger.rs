@@ -17,7 +17,7 @@ use crate::model::{Planted, Text};
 use crate::runtime::Clock;
 use crate::store::checksum::put;
 use crate::store::schema::{BATCH, QUEUE};
-use crate::store::{Lease, QueueSize, state};
+use crate::store::{Lease, QueueSize, seen};
 
 /// How many entries share a blob, and how large it grows.
 const BATCH_ENTRIES: usize = 256;
@@ -537,9 +537,9 @@ fn is_known(
     now: Timestamp,
 ) -> rusqlite::Result<bool> {
     let component = format!("queue.{queue}");
-    let is_known = state::is_seen(connection, "", &component, key, now)?.value;
+    let is_known = seen::is_seen(connection, "", &component, key, now)?.value;
     if !is_known {
-        state::put_seen(connection, "", &component, key, until)?;
+        seen::put_seen(connection, "", &component, key, until)?;
     }
     Ok(is_known)
 }
