@@ -175,6 +175,12 @@ impl Filter {
 
     /// The first output, if there is one. What would come after it is not computed.
     pub fn first(&self, input: &Value, scope: &Scope<'_>) -> Result<Option<Value>, FilterError> {
+        if let Program::Native(program) = &self.0.program
+            && let (Some(key), Value::Object(object)) = (program.key(), input)
+            && let Some(value) = object.glance(key)
+        {
+            return Ok(Some(value));
+        }
         let mut first = None;
         self.outputs(input, scope, &mut |output| {
             first = Some(output.into_value());

@@ -213,9 +213,13 @@ impl Client {
         let Shared { resolver, store, clock, wire } = shared;
         let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
         let mut surf = surf::Client::with_http_client(Transport { wire: wire.clone() });
+        let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
+        let common_headers = Arc::new(completed(HeaderMap::new(), &[], &user_agent));
+        let own_headers = Arc::new(completed(HeaderMap::new(), &settings.headers, &user_agent));
         let credentials = settings.auth.as_ref().zip(settings.base.as_ref());
-        let credentials =
-            credentials.map(|(auth, base)| Arc::new(Credentials::new(name.clone(), auth, base, clock.clone())));
+        let credentials = credentials.map(|(auth, base)| {
+            Arc::new(Credentials::new(name.clone(), auth, base, own_headers.clone(), clock.clone()))
+        });
         if let Some(credentials) = &credentials {
             surf = surf.with(Sign(credentials.clone()));
         }
@@ -225,9 +229,6 @@ impl Client {
             surf = surf.with(KeepCookies(cookies.clone()));
         }
         let admission = Arc::new(Admission::new(settings.courtesy));
-        let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
-        let common_headers = Arc::new(completed(HeaderMap::new(), &[], &user_agent));
-        let own_headers = Arc::new(completed(HeaderMap::new(), &settings.headers, &user_agent));
         let proxies = Proxies::of(&settings.proxy, &settings.no_proxy)?;
         let robots = Robots::new(&user_agent);
         let pools = Mutex::default();

@@ -90,11 +90,13 @@ impl Endpoint {
 impl Request {
     /// The same request to `next`, which [`Endpoint::next_link`] has answered. What may be a credential does not go to
     /// another origin.
-    pub fn redirected_to(&mut self, next: Url) {
-        if !has_same_origin(&self.url, &next) {
-            self.headers = kept_when_straying(&self.headers);
-        }
-        self.url = next;
+    pub fn redirected_to(&self, next: Url) -> Self {
+        let headers = match has_same_origin(&self.url, &next) {
+            true => self.headers.clone(),
+            false => kept_when_straying(&self.headers),
+        };
+        let Self { method, body, keeps_body, .. } = self;
+        Self { method: *method, url: next, headers, body: body.clone(), keeps_body: *keeps_body }
     }
 }
 

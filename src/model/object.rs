@@ -82,6 +82,15 @@ impl Object {
         members.position(raw, key).map(|index| members.list[index].value(raw))
     }
 
+    /// The value under a key, or null, of an object that nobody has looked into: its text is read no further than to the
+    /// key, and stays as it is. Nothing if it is open already, or a key may come twice in it.
+    pub fn glance(&self, key: &str) -> Option<Value> {
+        let Inner { raw, members, .. } = &*self.0;
+        let raw = raw.as_ref().filter(|raw| members.get().is_none() && !raw.may_repeat())?;
+        let found = raw.members().find(|(name, _)| raw.plain_key(*name) == key);
+        Some(found.map_or(Value::Null, |(_, place)| raw.value(place)))
+    }
+
     pub fn contains_key(&self, key: &str) -> bool {
         self.0.members().position(self.0.raw.as_ref(), key).is_some()
     }

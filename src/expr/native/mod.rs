@@ -16,12 +16,12 @@ mod update;
 
 pub(super) use self::answer::Answer;
 use self::answer::View;
-use self::operation::Node;
+use self::operation::{Node, Operation, Step, To};
 use self::run::{Bindings, Here, Run};
 pub(super) use self::run::{Flow, Halt};
 use super::language::Seen;
 use super::{FilterError, Vars, filter, fuel};
-use crate::model::Value;
+use crate::model::{Text, Value};
 
 /// A filter as operations.
 pub(super) struct Program {
@@ -40,6 +40,15 @@ impl Program {
         let root = translate::translate(&term, vars)?;
         let multiplies = root.copies() > FEW;
         Some(Self { root, multiplies })
+    }
+
+    /// The key, if the filter is nothing but one, such as `.next`.
+    pub(super) fn key(&self) -> Option<&Text> {
+        let Operation::Path(path) = &self.root.operation else { return None };
+        match &path.steps[..] {
+            [Step { to: To::Key(key), .. }] if path.starts_at_input() => Some(key),
+            _ => None,
+        }
     }
 
     /// Hands every output to `out`. To be called with the meter on.

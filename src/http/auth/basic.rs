@@ -32,6 +32,10 @@ impl Scheme for Basic {
     fn sign(&self, request: &mut Outgoing<'_>, _: &Token) -> Result<(), Failure> {
         request.authorize(&self.authorization)
     }
+
+    fn signs_alike(&self) -> bool {
+        true
+    }
 }
 
 /// Reads `user` and `password`.

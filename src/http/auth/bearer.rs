@@ -56,6 +56,10 @@ impl Scheme for Bearer {
         }
     }
 
+    fn signs_alike(&self) -> bool {
+        true
+    }
+
     fn issuer(&self) -> Option<&dyn Issuer> {
         match self {
             Bearer::Fixed(_) => None,

@@ -16,6 +16,7 @@ use std::hash::{BuildHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use http::HeaderMap;
 use url::Url;
 
 use super::AuthSettings;
@@ -28,6 +29,7 @@ use crate::http::content::{ReadAs, value_of};
 use crate::http::endpoint::has_same_origin;
 use crate::http::failure::Failure;
 use crate::http::request::{Request, Response};
+use crate::http::transport::Exchange;
 use crate::model::{Fault, FaultKind, Labels, Text, Value, Verdict};
 use crate::runtime::{self, Clock};
 
@@ -65,6 +67,9 @@ pub(in crate::http) struct Credentials {
     base: Url,
     clock: Clock,
     state: Mutex<State>,
+    own_headers: Arc<HeaderMap>,
+    /// These as they were signed last, and by which token.
+    signed: Mutex<Option<(Arc<Token>, Arc<HeaderMap>)>>,
 }
 
 /// The right to send one signed request.
@@ -124,13 +129,21 @@ struct Trouble {
 }
 
 impl Credentials {
-    pub(in crate::http) fn new(client: Text, settings: &AuthSettings, base: &Url, clock: Clock) -> Self {
+    /// `own_headers` are those that most requests to the client's own origin have.
+    pub(in crate::http) fn new(
+        client: Text,
+        settings: &AuthSettings,
+        base: &Url,
+        own_headers: Arc<HeaderMap>,
+        clock: Clock,
+    ) -> Self {
         let AuthSettings { scheme, refresh_when } = settings.clone();
         let mut state = State::default();
         if scheme.issuer().is_none() {
             state.held = Some(Held { token: Arc::default(), renew_at: None, ends_at: None, is_refused: false });
         }
-        Self { client, scheme, refresh_when, base: base.clone(), clock, state: Mutex::new(state) }
+        let (base, state, signed) = (base.clone(), Mutex::new(state), Mutex::default());
+        Self { client, scheme, refresh_when, base, clock, state, own_headers, signed }
     }
 
     /// Whether requests to this URL are signed.
@@ -138,8 +151,20 @@ impl Credentials {
         has_same_origin(url, &self.base)
     }
 
-    pub(super) fn sign(&self, request: &mut surf::Request, token: &Token) -> Result<(), Failure> {
-        self.scheme.sign(&mut Outgoing::new(request, self.clock.timestamp()), token)
+    pub(super) fn sign(&self, request: &mut surf::Request, token: &Arc<Token>) -> Result<(), Failure> {
+        let exchange = Exchange::of_mut(request);
+        if !self.scheme.signs_alike() || !Arc::ptr_eq(&exchange.headers, &self.own_headers) {
+            return self.scheme.sign(&mut Outgoing::new(request, &self.clock), token);
+        }
+        let mut signed = self.signed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*signed {
+            Some((by, headers)) if Arc::ptr_eq(by, token) => exchange.headers = headers.clone(),
+            _ => {
+                self.scheme.sign(&mut Outgoing::new(request, &self.clock), token)?;
+                *signed = Some((token.clone(), Exchange::of(request).headers.clone()));
+            }
+        }
+        Ok(())
     }
 
     pub(super) fn scheme(&self) -> &dyn Scheme {

@@ -86,6 +86,10 @@ impl Scheme for Digest {
         request.authorize(&invitation.answer(&self.user, &self.password, &asked))
     }
 
+    fn answers_challenges(&self) -> bool {
+        true
+    }
+
     fn takes_challenge(&self, headers: &HeaderMap) -> bool {
         let lines = headers.get_all(WWW_AUTHENTICATE).iter().filter_map(|line| line.to_str().ok());
         let invitations = lines.flat_map(challenges).filter_map(|challenge| Invitation::of(&challenge));

@@ -54,4 +54,8 @@ impl Scheme for Key {
             }
         }
     }
+
+    fn signs_alike(&self) -> bool {
+        matches!(self.place, Place::Header(_))
+    }
 }

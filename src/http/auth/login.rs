@@ -90,6 +90,10 @@ impl Scheme for Login {
         request.set_header(self.header.as_str(), &format!("{}{}", self.prefix, token.text))
     }
 
+    fn signs_alike(&self) -> bool {
+        true
+    }
+
     fn issuer(&self) -> Option<&dyn Issuer> {
         Some(self)
     }

@@ -117,6 +117,10 @@ impl Scheme for OAuth2 {
         request.authorize(&format!("Bearer {}", token.text))
     }
 
+    fn signs_alike(&self) -> bool {
+        true
+    }
+
     fn issuer(&self) -> Option<&dyn Issuer> {
         Some(self)
     }

@@ -1,5 +1,6 @@
 //! A request that is being signed.
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -10,16 +11,18 @@ use url::Url;
 use crate::http::failure::Failure;
 use crate::http::transport::Exchange;
 use crate::model::FaultKind;
+use crate::runtime::Clock;
 
 /// A request that is being signed, right before it is sent.
 pub(in crate::http) struct Outgoing<'a> {
     request: &'a mut surf::Request,
-    now: Timestamp,
+    clock: &'a Clock,
+    now: OnceCell<Timestamp>,
 }
 
 impl<'a> Outgoing<'a> {
-    pub(super) fn new(request: &'a mut surf::Request, now: Timestamp) -> Self {
-        Self { request, now }
+    pub(super) fn new(request: &'a mut surf::Request, clock: &'a Clock) -> Self {
+        Self { request, clock, now: OnceCell::new() }
     }
 
     pub(super) fn method(&self) -> String {
@@ -34,8 +37,9 @@ impl<'a> Outgoing<'a> {
         &Exchange::of(self.request).body
     }
 
+    /// The same whenever it is asked for.
     pub(super) fn now(&self) -> Timestamp {
-        self.now
+        *self.now.get_or_init(|| self.clock.timestamp())
     }
 
     /// What the Host header will say.

@@ -19,8 +19,18 @@ pub(in crate::http) trait Scheme: Send + Sync {
         None
     }
 
+    /// Whether what it adds to a request is headers that follow from the token alone.
+    fn signs_alike(&self) -> bool {
+        false
+    }
+
+    /// Whether a refused request may have to be sent again at once, as [`Scheme::takes_challenge`] says.
+    fn answers_challenges(&self) -> bool {
+        false
+    }
+
     /// Looks at the head of a reply that refuses a request: whether it says how the same request is to be signed, so
-    /// that it is sent again at once.
+    /// that it is sent again at once. Asked only where it [answers challenges](Self::answers_challenges).
     fn takes_challenge(&self, _headers: &HeaderMap) -> bool {
         false
     }

@@ -20,6 +20,10 @@ impl Middleware for Sign {
         let exchange = Exchange::of(&request);
         let signed = exchange.token.clone().filter(|_| !exchange.strayed && self.0.belong_to(request.url()));
         let Some(token) = signed else { return next.run(request, client).await };
+        if !self.0.scheme().answers_challenges() {
+            self.0.sign(&mut request, &token).map_err(Failure::into_surf)?;
+            return next.run(request, client).await;
+        }
         let (unsigned, url) = (exchange.clone(), request.url().clone());
         self.0.sign(&mut request, &token).map_err(Failure::into_surf)?;
         let response = next.run(request, client.clone()).await?;

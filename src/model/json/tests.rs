@@ -270,3 +270,23 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_glance_at_a_key_finds_what_is_there_and_leaves_the_text_closed() {
+    for (text, key, expected) in [
+        (r#"{"a":{"b":[1,2]},"next":"/2","z":null}"#, "next", Some(r#""/2""#)),
+        (r#"{ "a" : 1 , "b" : { "c" : "}" } }"#, "b", Some(r#"{"c":"}"}"#)),
+        (r#"{"a":1}"#, "b", Some("null")),
+        (r#"{"a":1}"#, "", Some("null")),
+        ("{}", "a", Some("null")),
+        // Only the last value of a key counts, and a key may be written with escapes.
+        (r#"{"a":1,"a":2}"#, "a", None),
+        (r#"{"\u0061":1}"#, "a", None),
+    ] {
+        let Value::Object(object) = parse(text.as_bytes()).unwrap() else { panic!("{text} is an object") };
+        assert_eq!(object.glance(key).map(|value| value.to_string()).as_deref(), expected, "{text} {key}");
+        let seen = object.get(key).cloned().unwrap_or_default();
+        assert_eq!(object.glance(key), None, "it is open now");
+        assert!(expected.is_none_or(|expected| seen.to_string() == expected), "{text} {key}");
+    }
+}

@@ -1,7 +1,5 @@
 //! Notices when pages go round in circles, in memory that does not grow with their number.
 
-use std::collections::VecDeque;
-
 use crate::model::Value;
 
 /// Circles of up to so many pages are noticed when they close.
@@ -12,7 +10,10 @@ const RECENT: usize = 256;
 /// factorization algorithm, 1980).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Circle {
-    recent: VecDeque<u64>,
+    /// Once it is full, the newest takes the oldest one's place.
+    recent: Vec<u64>,
+    /// Where the oldest stands once it is full.
+    oldest: usize,
     old: u64,
     /// How many pages have come since the old one, and after how many it moves on.
     since: u64,
@@ -25,10 +26,12 @@ impl Circle {
         if self.recent.contains(&print) || (self.power > 0 && print == self.old) {
             return true;
         }
-        if self.recent.len() == RECENT {
-            self.recent.pop_front();
+        if self.recent.len() < RECENT {
+            self.recent.push(print);
+        } else {
+            self.recent[self.oldest] = print;
+            self.oldest = (self.oldest + 1) % RECENT;
         }
-        self.recent.push_back(print);
         if self.since >= self.power {
             self.old = print;
             self.power = (2 * self.power).max(1);
@@ -40,7 +43,8 @@ impl Circle {
 
     /// As the store keeps it: base64 of the numbers, 8 bytes each.
     pub(super) fn to_value(&self) -> Value {
-        let numbers = [self.old, self.since, self.power].into_iter().chain(self.recent.iter().copied());
+        let (newer, older) = self.recent.split_at(self.oldest);
+        let numbers = [self.old, self.since, self.power].into_iter().chain(older.iter().chain(newer).copied());
         let bytes: Vec<u8> = numbers.flat_map(u64::to_le_bytes).collect();
         Value::from(data_encoding::BASE64.encode(&bytes))
     }
@@ -49,7 +53,8 @@ impl Circle {
         let bytes = data_encoding::BASE64.decode(value.as_text()?.as_bytes()).ok()?;
         let mut numbers = bytes.chunks_exact(8).map(|chunk| chunk.try_into().map_or(0, u64::from_le_bytes));
         let (old, since, power) = (numbers.next()?, numbers.next()?, numbers.next()?);
-        Some(Self { recent: numbers.collect(), old, since, power })
+        let recent: Vec<u64> = numbers.collect();
+        (recent.len() <= RECENT).then_some(Self { recent, oldest: 0, old, since, power })
     }
 }
 

@@ -1,9 +1,11 @@
 //! The step that fetches a list page by page.
 
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
+use foldhash::quality::FixedState;
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use ring::digest::{Context, SHA256};
@@ -16,10 +18,11 @@ use super::progress::{Next, Progress, Refusal};
 use super::run::Runs;
 use crate::component::{
     Aim, Call, Child, Continuation, Fetch, Fetched, FilterFault, Mark, Outputs, Page, Reason, StepContext, with_fuel,
+    with_fuel_over,
 };
-use crate::expr::Scope;
+use crate::expr::{Fuel, Scope};
 use crate::http::{Request, Url, shown};
-use crate::model::{Fault, FaultKind, Item, Labels, Text, Value, Verdict, digest};
+use crate::model::{Fault, FaultKind, Item, Text, Value, Verdict, digest};
 use crate::runtime;
 use crate::store::{Change, Digest};
 
@@ -46,18 +49,18 @@ struct Shared {
 }
 
 /// A reply to the request for a page.
-struct Visit<'a> {
-    item: &'a Item,
-    partition: &'a Text,
+#[derive(Clone)]
+struct Visit {
+    /// With the labels of the reply.
+    item: Item,
+    partition: Text,
     /// The request as it is written, without page and cursor.
-    written: &'a Request,
-    /// The URL that was asked.
-    asked: Url,
+    written: Request,
+    /// Up to this page.
+    progress: Progress,
     answer: Arc<Answer>,
     /// What tells the reply from later ones, if the list has no other pages.
     mark: Option<Mark>,
-    /// The item's, with those of the reply.
-    labels: Labels,
 }
 
 /// What a page hands to the next one, beside what the store keeps.
@@ -124,8 +127,11 @@ impl Fetch for ListingStep {
         let Call { item, page, url, meter } = call;
         let handed: Option<&Handed> =
             page.map(|page| page.get().expect("a step is given the continuations that it made"));
-        let written = self.step.request(item, handed.map(|handed| handed.written.clone()).or(url)).await?;
-        let partition = self.partition(item).await?;
+        let mut written = self.step.request(item, handed.map(|handed| handed.written.clone()).or(url)).await?;
+        let mut partition = match &self.shared.listing.new_by {
+            Some(NewBy { per: Some(_), .. }) => self.partition(item).await?,
+            _ => Text::default(),
+        };
         let (mut progress, mut is_resumed) = match handed {
             Some(handed) => (handed.progress.clone(), false),
             None => self.begin(&written, &partition)?,
@@ -137,29 +143,37 @@ impl Fetch for ListingStep {
                 return Err(Fault::reject(kind, &**message));
             }
             let request = self.request(&written, &progress, link.take())?;
-            let asked = request.url.clone();
             let (answer, mark) = match self.step.ask(item, request, meter).await? {
                 Asked::Unchanged(outputs) => return Ok(outputs.into()),
                 Asked::Answer(answer, mark) => (Arc::new(answer), mark),
             };
             let labels = item.labels.with_reply(answer.reply.clone());
             let decided = self.step.decide(item, &answer, &labels).await;
-            let visit = Visit { item, partition: &partition, written: &written, asked, answer, mark, labels };
+            let item = Item { labels, ..item.clone() };
+            let visit = Visit { item, partition, written, progress, answer, mark };
             match decided {
-                Ok(None) => return self.take(&visit, progress).await,
-                Ok(Some(reason)) if progress.pages == 0 => return Ok(Outputs::Filtered(reason).into()),
+                Ok(None) => {
+                    let opened = with_fuel_over(self, &visit, Self::open).await?;
+                    let found = match &self.shared.listing.new_by {
+                        Some(new_by) => Some(self.find(&visit.item, new_by, &opened.values).await?),
+                        None => None,
+                    };
+                    return self.take(visit, opened, found);
+                }
+                Ok(Some(reason)) if visit.progress.pages == 0 => return Ok(Outputs::Filtered(reason).into()),
                 Ok(Some(Reason::Robots)) => {
-                    let page = shown(&visit.asked);
+                    let page = shown(&visit.answer.url);
                     let message = format!("the robots.txt of its site asks not to fetch the next page, `{page}`");
                     return Err(Fault::reject(FaultKind::Robots, message));
                 }
                 // The policy says that there is nothing more.
-                Ok(Some(_)) => return self.end(&visit, progress),
+                Ok(Some(_)) => return self.end(visit),
                 Err(fault) if std::mem::take(&mut is_resumed) && is_refusal(&fault, &visit.answer) => {
                     let Some(new_by) = &self.shared.listing.new_by else { return Err(fault) };
                     log::warn!(pipeline = &*self.shared.pipeline, component = &*self.shared.component, fault:% = fault;
                         "the page is refused that a run was to go on with; it begins anew at its cursor");
-                    progress = self.shared.runs.begin_anew(&partition, &progress, self.first(), new_by)?;
+                    progress = self.shared.runs.begin_anew(&visit.partition, &visit.progress, self.first(), new_by)?;
+                    (written, partition) = (visit.written, visit.partition);
                 }
                 Err(fault) => return Err(fault),
             }
@@ -188,17 +202,20 @@ impl ListingStep {
 
     /// The request for the next page; `link` is where that is if it was found to be good already.
     fn request(&self, written: &Request, progress: &Progress, link: Option<Url>) -> Result<Request, Fault> {
-        let mut request = written.clone();
         let unsendable = |why: String| Fault::reject(FaultKind::Request, format!("cannot ask for a page: {why}"));
         let by_url = matches!(progress.next, Next::Url(_));
-        match &progress.next {
-            Next::First | Next::Never(_) => {}
+        let mut request = match &progress.next {
+            Next::First | Next::Never(_) => written.clone(),
             Next::Url(url) => {
                 let checked = || self.step.endpoint.next_link(&written.url, &written.url, url);
-                request.redirected_to(link.map_or_else(checked, Ok).map_err(unsendable)?);
+                written.redirected_to(link.map_or_else(checked, Ok).map_err(unsendable)?)
             }
-            Next::Parameter(parameter, value) => parameter.put(&mut request, value).map_err(unsendable)?,
-        }
+            Next::Parameter(parameter, value) => {
+                let mut request = written.clone();
+                parameter.put(&mut request, value).map_err(unsendable)?;
+                request
+            }
+        };
         if let Some(new_by) = &self.shared.listing.new_by
             // A link of the server's has what it needs.
             && (!by_url || !new_by.send_as.is_in_url())
@@ -209,14 +226,11 @@ impl ListingStep {
         Ok(request)
     }
 
-    /// Takes on a page that has come.
-    async fn take(&self, visit: &Visit<'_>, mut progress: Progress) -> Result<Fetched, Fault> {
-        let Visit { item, partition, asked, labels, .. } = visit;
-        let Opened { values, count, after } = self.open(visit, &progress).await?;
-        let found = match &self.shared.listing.new_by {
-            Some(new_by) => Some(self.find(item, labels, new_by, &values).await?),
-            None => None,
-        };
+    /// Takes on a page that has come; `found` is what `new_by` made of its items.
+    fn take(&self, visit: Visit, opened: Opened, found: Option<Vec<Found>>) -> Result<Fetched, Fault> {
+        let Opened { values, count, after } = opened;
+        let Visit { item, partition, written, mut progress, answer, mark } = visit;
+        let asked = &answer.url;
         if progress.pages == 0 {
             // A link that leads back to the start closes a circle too.
             progress.asked.closes_with(hash(asked.as_str()));
@@ -240,7 +254,7 @@ impl ListingStep {
                 }
             }
             After::Next(next) => {
-                (progress.next, link) = self.checked(next, &values, count, visit, &mut progress);
+                (progress.next, link) = self.checked(next, &values, count, &written.url, &answer.from, &mut progress);
                 if limit.is_some_and(|limit| progress.pages.is_multiple_of(limit.max(1))) {
                     goes_on = false;
                     self.tell_of_limit(progress.pages, asked);
@@ -250,12 +264,12 @@ impl ListingStep {
         let first_child = progress.children;
         let (mut sifted, mut changes) = match (&self.shared.listing.new_by, found) {
             (Some(new_by), Some(found)) => {
-                let mut sifted = self.shared.runs.sift(partition, found, &mut progress.run, new_by)?;
+                let mut sifted = self.shared.runs.sift(&partition, found, &mut progress.run, new_by)?;
                 progress.children += sifted.children.len() as u64;
                 if let Some((less, before)) = sifted.descent.take() {
                     self.tell_of_descent(&less, &before);
                 }
-                let changes = self.shared.runs.changes(partition, &mut progress, &mut sifted, is_last, new_by)?;
+                let changes = self.shared.runs.changes(&partition, &mut progress, &mut sifted, is_last, new_by)?;
                 (sifted, changes)
             }
             _ => {
@@ -265,64 +279,61 @@ impl ListingStep {
                 (Sifted { children, ..Sifted::default() }, Vec::new())
             }
         };
-        changes.extend(visit.mark.clone().map(Change::from));
-        let written = &visit.written.url;
-        let next =
-            (goes_on && !is_last).then(|| Continuation::new(Handed { progress, written: written.clone(), link }));
-        let item = Item { labels: labels.clone(), ..Item::clone(item) };
+        changes.extend(mark.map(Change::from));
+        let next = (goes_on && !is_last).then(|| Continuation::new(Handed { progress, written: written.url, link }));
         let children = std::mem::take(&mut sifted.children);
         Ok(Fetched::Page(Box::new(Page { item, children, first_child, seen: sifted.seen, changes, next })))
     }
 
     /// The end of a run that has no last page.
-    fn end(&self, visit: &Visit<'_>, mut progress: Progress) -> Result<Fetched, Fault> {
-        let Visit { item, partition, labels, .. } = visit;
+    fn end(&self, visit: Visit) -> Result<Fetched, Fault> {
+        let Visit { item, partition, mut progress, .. } = visit;
         let changes = match &self.shared.listing.new_by {
-            Some(new_by) => self.shared.runs.changes(partition, &mut progress, &mut Sifted::default(), true, new_by)?,
+            Some(new_by) => {
+                self.shared.runs.changes(&partition, &mut progress, &mut Sifted::default(), true, new_by)?
+            }
             None => Vec::new(),
         };
-        let item = Item { labels: labels.clone(), ..Item::clone(item) };
         let first_child = progress.children;
         Ok(Fetched::Page(Box::new(Page { item, children: Vec::new(), first_child, seen: 0, changes, next: None })))
     }
 
     /// Finds the items of a page, and where it leads.
-    async fn open(&self, visit: &Visit<'_>, progress: &Progress) -> Result<Opened, Fault> {
-        let Visit { item, written, .. } = visit;
-        let (step, answer, asked, labels) =
-            (self.clone(), visit.answer.clone(), visit.asked.clone(), visit.labels.clone());
-        let (window, now, items_so_far) = (item.origin.window, progress.next.clone(), progress.items);
-        let sends_json = sends_json(&written.headers);
-        with_fuel(move |fuel| {
-            let scope = Scope { labels: &labels, window, now: step.step.clock.timestamp(), fuel };
-            let Listing { items, pages, .. } = &step.shared.listing;
-            let value = &answer.value;
-            let values = match items {
-                None => vec![value.clone()],
-                Some(items) => items.run(value, &scope).map_err(|error| FilterFault::new("items", error, fuel))?,
-            };
-            let of_items = || items.as_ref().map(|_| values.len() as u64);
-            let asks_for_count = pages.as_ref().is_some_and(pages::Pages::asks_for_count);
-            let count = || pages::count(value, step.shared.list_path.as_deref()).or_else(of_items);
-            let count = asks_for_count.then(count).flatten();
-            let after = match pages {
-                None => After::End { is_stated: true },
-                Some(pages) => {
-                    let (headers, method) = (&answer.reply.headers, answer.method);
-                    let reply = Reply { value, headers, asked: &asked, method, sends_json, count, items_so_far };
-                    pages.after(&now, &reply, &scope)?
-                }
-            };
-            Ok(Opened { values, count, after })
-        })
-        .await
+    fn open(&self, visit: &Visit, fuel: Fuel) -> Result<Opened, FilterFault> {
+        let Visit { item, written, progress, answer, .. } = visit;
+        let scope = self.step.scope(fuel);
+        let scope = scope.of(item);
+        let Listing { items, pages, .. } = &self.shared.listing;
+        let value = &answer.value;
+        let values = match items {
+            None => vec![value.clone()],
+            Some(items) => items.run(value, &scope).map_err(|error| FilterFault::new("items", error, fuel))?,
+        };
+        let of_items = || items.as_ref().map(|_| values.len() as u64);
+        let asks_for_count = pages.as_ref().is_some_and(pages::Pages::asks_for_count);
+        let count = || pages::count(value, self.shared.list_path.as_deref()).or_else(of_items);
+        let count = asks_for_count.then(count).flatten();
+        let after = match pages {
+            None => After::End { is_stated: true },
+            Some(pages) => {
+                let (headers, asked, method) = (&answer.reply.headers, &answer.url, answer.method);
+                let (sends_json, items_so_far) = (sends_json(&written.headers), progress.items);
+                pages.after(
+                    &progress.next,
+                    &Reply { value, headers, asked, method, sends_json, count, items_so_far },
+                    &scope,
+                )?
+            }
+        };
+        Ok(Opened { values, count, after })
     }
 
     /// Runs the filters of `new_by` over the items of a page.
-    async fn find(&self, item: &Item, labels: &Labels, new_by: &NewBy, values: &[Value]) -> Result<Vec<Found>, Fault> {
+    async fn find(&self, item: &Item, new_by: &NewBy, values: &[Value]) -> Result<Vec<Found>, Fault> {
         let mut found = Vec::with_capacity(values.len());
         for part in values.chunks(TURN) {
-            let (new_by, part, labels, window) = (new_by.clone(), part.to_vec(), labels.clone(), item.origin.window);
+            let (new_by, part, labels, window) =
+                (new_by.clone(), part.to_vec(), item.labels.clone(), item.origin.window);
             let clock = self.step.clock.clone();
             let of_part = with_fuel(move |fuel| {
                 let scope = Scope { labels: &labels, window, now: clock.timestamp(), fuel };
@@ -334,24 +345,25 @@ impl ListingStep {
         Ok(found)
     }
 
-    /// The next page, unless it leads back, or to where data may not lead.
+    /// The next page, unless it leads back, or to where data may not lead. `written` is the URL of the request as it is
+    /// written, `from` where the reply came from.
     fn checked(
         &self,
         next: Next,
         values: &[Value],
         count: Option<u64>,
-        visit: &Visit<'_>,
+        written: &Url,
+        from: &Url,
         progress: &mut Progress,
     ) -> (Next, Option<Url>) {
-        let Visit { written, answer, .. } = visit;
         let page = progress.pages;
         let refused = |is_forbidden, why: String| {
-            let message = format!("cannot go on after page {page} of `{}`: {why}", shown(&written.url));
+            let message = format!("cannot go on after page {page} of `{}`: {why}", shown(written));
             (Next::Never(Refusal { is_forbidden, message: message.into() }), None)
         };
         let mut checked = None;
         let next = match next {
-            Next::Url(link) => match self.step.endpoint.next_link(&written.url, &answer.from, &link) {
+            Next::Url(link) => match self.step.endpoint.next_link(written, from, &link) {
                 Ok(url) => Next::Url(checked.insert(url).as_str().into()),
                 Err(why) => return refused(true, why),
             },
@@ -427,7 +439,8 @@ fn print(request: &Request) -> Digest {
     context.finish().as_ref().try_into().expect("a SHA-256 digest has 32 bytes")
 }
 
+/// The same in each process, since the store keeps what was asked; a build that hashes otherwise only notices a circle
+/// later.
 fn hash(text: &str) -> u64 {
-    let digest = ring::digest::digest(&SHA256, text.as_bytes());
-    digest.as_ref()[..8].try_into().map_or(0, u64::from_le_bytes)
+    FixedState::default().hash_one(text)
 }
