@@ -79,8 +79,7 @@ impl Add for Metered {
             }
             (Value::Object(left), Value::Object(right)) => {
                 fuel::make(right.len() * 2 * size_of::<Value>());
-                let left = object_mut(left);
-                left.extend(std::mem::take(right));
+                object_mut(left).insert_all(std::mem::take(right));
                 Ok(Self::container(self.value, inside))
             }
             _ => Err(Error::math(self, Math::Add, other)),
@@ -165,7 +164,11 @@ impl Div for Metered {
                 Ok(match (text.is_empty(), separator.is_empty()) {
                     (true, _) => std::iter::empty().collect(),
                     (_, true) => text.chars().map(|character| part(character.encode_utf8(&mut [0; 4]))).collect(),
-                    _ => text.split(&**separator).map(part).collect(),
+                    // One letter is looked for faster as such.
+                    _ => match separator.parse::<char>() {
+                        Ok(letter) => text.split(letter).map(part).collect(),
+                        Err(_) => text.split(&**separator).map(part).collect(),
+                    },
                 })
             }
             _ => Err(Error::math(self, Math::Div, other)),

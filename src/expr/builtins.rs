@@ -77,7 +77,12 @@ fn string(value: &Metered) -> Result<&[u8], Failure> {
 }
 
 pub(super) fn length(value: &Metered) -> ValR<Metered> {
-    Ok(match &value.value {
+    let failed = || Error::str(format_args!("{value} has no length"));
+    length_of(&value.value).ok_or_else(failed)
+}
+
+pub(super) fn length_of(value: &Value) -> Option<Metered> {
+    Some(match value {
         Value::Null => Metered::from(0_i64),
         Value::Number(Number::Int(int)) => {
             int.checked_abs().map_or_else(|| Metered::from(-(*int as f64)), Metered::from)
@@ -88,12 +93,12 @@ pub(super) fn length(value: &Metered) -> ValR<Metered> {
         }
         Value::Text(text) => {
             fuel::spend(text.len() / 32);
-            Metered::from(text.chars().count())
+            Metered::from(if text.is_ascii() { text.len() } else { text.chars().count() })
         }
         Value::Bytes(bytes) => Metered::from(bytes.len()),
         Value::Array(values) => Metered::from(values.len()),
         Value::Object(object) => Metered::from(object.len()),
-        Value::Bool(_) => return Err(Error::str(format_args!("{value} has no length"))),
+        Value::Bool(_) => return None,
     })
 }
 

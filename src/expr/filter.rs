@@ -162,7 +162,7 @@ impl Filter {
             fuel::spend(3);
             if values.is_empty() {
                 // Most filters have one output.
-                values.reserve_exact(1);
+                values = Vec::with_capacity(1);
             }
             values.push(output.into_value());
             Ok(())

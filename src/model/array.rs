@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use super::Value;
 use super::json::{self, Raw};
+use super::later::Later;
 
 /// A JSON array, which is read as the slice of its values. A clone shares its contents, until either is changed.
 ///
@@ -18,7 +19,7 @@ pub struct Array(Arc<Inner>);
 struct Inner {
     /// What the array was opened from, or will be; nothing once it is changed.
     raw: Option<Raw>,
-    values: OnceLock<Vec<Value>>,
+    values: Later<Vec<Value>>,
 }
 
 impl Inner {
@@ -106,7 +107,7 @@ impl From<Vec<Value>> for Array {
 /// Of text that begins with a bracket.
 impl From<Raw> for Array {
     fn from(raw: Raw) -> Self {
-        Self(Arc::new(Inner { raw: Some(raw), values: OnceLock::new() }))
+        Self(Arc::new(Inner { raw: Some(raw), values: Later::default() }))
     }
 }
 

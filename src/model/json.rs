@@ -96,7 +96,7 @@ fn write_pretty(value: &Value, margin: &str, out: &mut Vec<u8>) {
             for (index, (key, value)) in object.iter().enumerate() {
                 out.push(if index == 0 { b'{' } else { b',' });
                 out.extend_from_slice(inner.as_bytes());
-                write_scalar(key, out);
+                write_text(key, out);
                 out.extend_from_slice(b": ");
                 write_pretty(value, &inner, out);
             }
@@ -116,7 +116,7 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
         Value::Number(Number::Int(int)) => write_scalar(int, out),
         Value::Number(Number::Float(float)) => write_scalar(float, out),
         Value::Number(Number::Literal(digits)) => out.extend_from_slice(digits.as_bytes()),
-        Value::Text(text) => write_scalar(&**text, out),
+        Value::Text(text) => write_text(text, out),
         Value::Bytes(bytes) => {
             out.push(b'"');
             let encoded = data_encoding::BASE64.encode(bytes);
@@ -130,7 +130,13 @@ pub fn write(value: &Value, out: &mut Vec<u8>) {
 
 /// Appends a key or another text with its quotes.
 pub(super) fn write_text(text: &str, out: &mut Vec<u8>) {
-    write_scalar(text, out);
+    if !scan::is_plain(text) {
+        return write_scalar(text, out);
+    }
+    out.reserve(text.len() + 2);
+    out.push(b'"');
+    out.extend_from_slice(text.as_bytes());
+    out.push(b'"');
 }
 
 fn write_scalar<T: serde::Serialize + ?Sized>(scalar: &T, out: &mut Vec<u8>) {

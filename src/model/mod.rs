@@ -11,6 +11,7 @@ mod fingerprint;
 mod item;
 pub mod json;
 mod labels;
+mod later;
 mod object;
 mod outcome;
 mod planted;

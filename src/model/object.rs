@@ -3,12 +3,13 @@
 use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Index;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
 use super::json::{self, Place, Raw};
+use super::later::Later;
 use super::{Text, Value};
 
 /// A JSON object that keeps the order in which its keys were written. A clone shares its contents, until either is
@@ -25,7 +26,7 @@ struct Inner {
     raw: Option<Raw>,
     /// Whether the text no longer says what the members are.
     is_changed: bool,
-    members: OnceLock<Members>,
+    members: Later<Members>,
 }
 
 #[derive(Clone, Default)]
@@ -41,7 +42,7 @@ struct Member {
     /// Where the value stands in the text, if it came from there.
     place: Option<Place>,
     /// Made from the text when it is asked for.
-    value: OnceLock<Value>,
+    value: Later<Value>,
 }
 
 #[derive(Clone)]
@@ -63,6 +64,15 @@ const FEW: usize = 16;
 impl Object {
     pub fn with_capacity(count: usize) -> Self {
         Self::of(Members { list: Vec::with_capacity(count), places: None })
+    }
+
+    /// An object of these entries, of which there are at most so many.
+    pub fn of_up_to(count: usize, entries: impl IntoIterator<Item = (Text, Value)>) -> Self {
+        let mut members = Members { list: Vec::with_capacity(count), places: None };
+        for (key, value) in entries {
+            members.insert(None, key, value);
+        }
+        Self::of(members)
     }
 
     fn of(members: Members) -> Self {
@@ -133,7 +143,7 @@ impl Object {
 
     /// Puts `value` in the place of the one under `key`, or else at the end; answers the one that it replaces.
     pub fn insert(&mut self, key: Text, value: Value) -> Option<Value> {
-        let (raw, members) = self.changed();
+        let (raw, members) = self.changed(1);
         members.insert(raw, key, value)
     }
 
@@ -142,20 +152,41 @@ impl Object {
         if !self.contains_key(key) {
             return None;
         }
-        let (raw, members) = self.changed();
+        let (raw, members) = self.changed(0);
         members.position(raw, key).map(|index| members.list[index].value_mut(raw))
     }
 
     /// Takes an entry out; the others keep their order.
     pub fn remove(&mut self, key: &str) -> Option<Value> {
         let index = self.0.members().position(self.0.raw.as_ref(), key)?;
-        let (raw, members) = self.changed();
+        let (raw, members) = self.changed(0);
         Some(members.remove(index).into_value(raw))
     }
 
-    /// The members to be changed; copied first if they are shared.
-    fn changed(&mut self) -> (Option<&Raw>, &mut Members) {
+    /// Puts all entries of `other` in, as [`Object::insert`] does.
+    pub fn insert_all(&mut self, other: Self) {
+        let (raw, members) = self.changed(other.len());
+        match Arc::try_unwrap(other.0) {
+            Ok(Inner { raw: from, members: others, .. }) => {
+                for member in others.into_inner().unwrap_or_default().list {
+                    members.insert(raw, member.key_text(from.as_ref()), member.into_value(from.as_ref()));
+                }
+            }
+            Err(shared) => {
+                let from = shared.raw.as_ref();
+                for member in &shared.members().list {
+                    members.insert(raw, member.key_text(from), member.value(from).clone());
+                }
+            }
+        }
+    }
+
+    /// The members to be changed; copied first if they are shared, and then with room for `more`.
+    fn changed(&mut self, more: usize) -> (Option<&Raw>, &mut Members) {
         self.0.members();
+        if self.is_shared() {
+            self.0 = Arc::new(self.0.copied(more));
+        }
         let Inner { raw, is_changed, members } = Arc::make_mut(&mut self.0);
         *is_changed = true;
         (raw.as_ref(), members.get_mut().expect("the members were opened above"))
@@ -216,6 +247,15 @@ impl Inner {
         self.raw.as_ref().filter(|_| !self.is_changed)
     }
 
+    fn copied(&self, more: usize) -> Self {
+        let Members { list, places } = self.members();
+        let mut copied = Vec::with_capacity(list.len() + more);
+        copied.extend_from_slice(list);
+        let members = Members { list: copied, places: places.clone() };
+        Self { raw: self.raw.clone(), is_changed: self.is_changed, members: members.into() }
+    }
+
+    #[inline]
     fn members(&self) -> &Members {
         self.members.get_or_init(|| self.raw.as_ref().map(Members::open).unwrap_or_default())
     }
@@ -226,7 +266,7 @@ impl Members {
         let mut members = Self { list: Vec::with_capacity(FEW), places: None };
         for (key, place) in raw.members() {
             let key = if raw.has_escape(key) { Key::Text(raw.key(key).into()) } else { Key::Plain(key) };
-            let member = Member { key, place: Some(place), value: OnceLock::new() };
+            let member = Member { key, place: Some(place), value: Later::default() };
             let earlier = if raw.may_repeat() { members.position(Some(raw), member.key(Some(raw))) } else { None };
             match earlier {
                 Some(index) => members.list[index] = member,
@@ -238,11 +278,8 @@ impl Members {
 
     fn position(&self, raw: Option<&Raw>, key: &str) -> Option<usize> {
         match &self.places {
-            None => self.list.iter().position(|member| member.key(raw) == key),
-            Some(Places { table, state }) => {
-                let is_it = |place: &u32| self.list[*place as usize].key(raw) == key;
-                table.find(state.hash_one(key), is_it).map(|place| *place as usize)
-            }
+            None => self.list.iter().position(|member| member.is_under(raw, key)),
+            Some(places) => places.find(raw, &self.list, key),
         }
     }
 
@@ -283,6 +320,12 @@ impl Members {
 }
 
 impl Places {
+    #[inline(never)]
+    fn find(&self, raw: Option<&Raw>, list: &[Member], key: &str) -> Option<usize> {
+        let is_it = |place: &u32| list[*place as usize].is_under(raw, key);
+        self.table.find(self.state.hash_one(key), is_it).map(|place| *place as usize)
+    }
+
     fn add(&mut self, raw: Option<&Raw>, list: &[Member], index: usize) {
         let hash = |place: &u32| self.state.hash_one(list[*place as usize].key(raw));
         let place = u32::try_from(index).expect("an object has fewer than 2^32 keys");
@@ -296,6 +339,14 @@ impl Member {
         match &self.key {
             Key::Plain(place) => raw.expect(OPENED).plain_key(*place),
             Key::Text(text) => text,
+        }
+    }
+
+    #[inline]
+    fn is_under(&self, raw: Option<&Raw>, key: &str) -> bool {
+        match &self.key {
+            Key::Plain(place) => raw.expect(OPENED).is_plain_key(*place, key),
+            Key::Text(text) => **text == *key,
         }
     }
 
@@ -340,7 +391,7 @@ const OPENED: &str = "a member without a key or a value of its own was opened fr
 /// Of text that begins with a brace.
 impl From<Raw> for Object {
     fn from(raw: Raw) -> Self {
-        Self(Arc::new(Inner { raw: Some(raw), is_changed: false, members: OnceLock::new() }))
+        Self(Arc::new(Inner { raw: Some(raw), is_changed: false, members: Later::default() }))
     }
 }
 
@@ -373,17 +424,14 @@ impl Index<&str> for Object {
 impl FromIterator<(Text, Value)> for Object {
     fn from_iter<I: IntoIterator<Item = (Text, Value)>>(entries: I) -> Self {
         let entries = entries.into_iter();
-        let mut members = Members { list: Vec::with_capacity(entries.size_hint().0), places: None };
-        for (key, value) in entries {
-            members.insert(None, key, value);
-        }
-        Self::of(members)
+        Self::of_up_to(entries.size_hint().0, entries)
     }
 }
 
 impl Extend<(Text, Value)> for Object {
     fn extend<I: IntoIterator<Item = (Text, Value)>>(&mut self, entries: I) {
-        let (raw, members) = self.changed();
+        let entries = entries.into_iter();
+        let (raw, members) = self.changed(entries.size_hint().0);
         for (key, value) in entries {
             members.insert(raw, key, value);
         }

@@ -108,8 +108,10 @@ impl From<f64> for Metered {
         if !float.is_finite() {
             fuel::not_finite_made();
         }
-        let whole = float.fract() == 0.0 && float.abs() <= EXACT && !(float == 0.0 && float.is_sign_negative());
-        Self::number(if whole { Number::Int(float as i64) } else { Number::Float(float) })
+        // The cast saturates, and makes zero of NaN.
+        let int = float as i64;
+        let is_whole = int as f64 == float && float.abs() <= EXACT && !(int == 0 && float.is_sign_negative());
+        Self::number(if is_whole { Number::Int(int) } else { Number::Float(float) })
     }
 }
 

@@ -7,8 +7,8 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 
 use super::answer::{Answer, View};
-use super::operation::{Entry, Key, Node, Operation};
-use super::run::{Failure, Flow, Halt, Here, OneAnswer, Out, Run};
+use super::operation::{Entry, Key, Node};
+use super::run::{Failure, Flow, Halt, Here, OneAnswer, Out, Run, at_hand, ready};
 use crate::expr::fuel;
 use crate::expr::metered::{ENTRY, Metered, NODE};
 use crate::model::{Number, Object, Text, Value};
@@ -28,11 +28,15 @@ impl Run<'_> {
         [left, right]: &'v [Node; 2],
         here: Here<'v>,
     ) -> Result<Option<(Answer<'v>, Answer<'v>)>, Failure> {
-        match self.one(left, here) {
+        let left = match ready(left, here) {
+            Some(left) => Ok(Some(left)),
+            None => self.one(left, here),
+        };
+        match left {
             Ok(None) => Ok(None),
-            Ok(Some(left)) => match &right.operation {
-                Operation::Constant(right) => Ok(Some((left, Answer::Part(View::of(right))))),
-                _ => Ok(self.one(right, here)?.map(|right| (left, right))),
+            Ok(Some(left)) => match ready(right, here) {
+                Some(right) => Ok(Some((left, right))),
+                None => Ok(self.one(right, here)?.map(|right| (left, right))),
             },
             Err(failure) => match self.one(right, here) {
                 Ok(None) => Ok(None),
@@ -59,21 +63,23 @@ impl Run<'_> {
 
     pub(super) fn object<'v>(&self, entries: &'v [Entry], here: Here<'v>) -> OneAnswer<'v> {
         fuel::make(ENTRY * entries.len());
-        let mut object = Object::with_capacity(entries.len());
         let (mut inside, mut made, mut stopped) = (0, 0, None);
-        object.extend(entries.iter().map_while(|entry| {
-            made += 1;
-            match self.entry(entry, here) {
-                Ok(Some((key, value))) => {
-                    inside = inside.max(value.view().depth_bound());
-                    Some((key, value.into_metered().value))
+        let object = Object::of_up_to(
+            entries.len(),
+            entries.iter().map_while(|entry| {
+                made += 1;
+                match self.entry(entry, here) {
+                    Ok(Some((key, value))) => {
+                        inside = inside.max(value.view().depth_bound());
+                        Some((key, value.into_metered().value))
+                    }
+                    other => {
+                        stopped = Some(other.err());
+                        None
+                    }
                 }
-                other => {
-                    stopped = Some(other.err());
-                    None
-                }
-            }
-        }));
+            }),
+        );
         match stopped {
             None => Ok(Some(Answer::New(Metered::container(Value::object(object), inside)))),
             Some(None) => Ok(None),
@@ -86,6 +92,9 @@ impl Run<'_> {
 
     fn entry<'v>(&self, entry: &'v Entry, here: Here<'v>) -> Result<Option<(Text, Answer<'v>)>, Failure> {
         match &entry.key {
+            Key::Known(key) if let Some(value) = at_hand(&entry.value, here) => {
+                Ok(Some((key.clone(), Answer::Part(value))))
+            }
             Key::Known(key) => Ok(self.one(&entry.value, here)?.map(|value| (key.clone(), value))),
             Key::Computed(key) => match (self.one(key, here), &entry.value) {
                 (Ok(None), _) => Ok(None),
@@ -125,6 +134,10 @@ impl Run<'_> {
         text.clear();
         let mut failed = None;
         for piece in pieces {
+            if let Some(piece) = at_hand(piece, here) {
+                push_text(piece, &mut text);
+                continue;
+            }
             match self.one(piece, here) {
                 Ok(Some(piece)) => push_text(piece.view(), &mut text),
                 Ok(None) => return Ok(None),

@@ -12,6 +12,8 @@ use crate::model::Value;
 #[derive(Clone, Copy)]
 pub(super) enum Function {
     Of(fn(Metered) -> ValR<Metered>),
+    /// For most inputs a look is enough; the others are handed over.
+    Look(fn(&Value) -> Option<Metered>, fn(Metered) -> ValR<Metered>),
     With(fn(Metered, Metered) -> ValR<Metered>),
 }
 
@@ -25,7 +27,7 @@ impl Function {
     /// `argument` is there if the function takes one.
     pub(super) fn run(self, input: Metered, argument: Option<Metered>) -> ValR<Metered> {
         match self {
-            Self::Of(run) => run(input),
+            Self::Of(run) | Self::Look(_, run) => run(input),
             Self::With(run) => run(input, argument.unwrap_or(Metered::scalar(Value::Null))),
         }
     }
@@ -44,7 +46,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("indices", Function::With(|value, part| value.indices(&part))),
     ("join", Function::With(|values, separator| builtins::join(&values, &separator))),
     ("keys", Function::Of(|value| builtins::keys(&value))),
-    ("length", Function::Of(|value| builtins::length(&value))),
+    ("length", Function::Look(builtins::length_of, |value| builtins::length(&value))),
     ("ltrimstr", Function::With(|value, start| Ok(builtins::without_start(value, &start)))),
     ("reverse", Function::Of(|value| builtins::reverse(&value))),
     ("rtrimstr", Function::With(|value, end| Ok(builtins::without_end(value, &end)))),

@@ -11,6 +11,18 @@ use crate::expr::fuel;
 use crate::expr::metered::{Metered, position};
 use crate::model::Value;
 
+impl Path {
+    /// Where the path leads, if that takes nothing but keys from the input on.
+    #[inline]
+    pub(super) fn at_hand<'v>(&self, input: View<'v>) -> Option<View<'v>> {
+        if !self.starts_at_input() {
+            return None;
+        }
+        let (view, followed) = along_keys(input, &self.steps);
+        (followed == self.steps.len()).then_some(view)
+    }
+}
+
 impl Run<'_> {
     /// Where a path leads that has no `[]` in it.
     pub(super) fn path<'v>(&self, path: &'v Path, here: Here<'v>) -> OneAnswer<'v> {

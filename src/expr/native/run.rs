@@ -5,9 +5,10 @@
 //! `try`, and what a failure comes after has been put out by then.
 
 use jaq_core::Error;
-use jaq_core::ops::Cmp;
+use jaq_core::ops::{Cmp, Math};
 
 use super::answer::{Answer, View};
+use super::functions::Function;
 use super::operation::{Node, Operation, Reduce};
 use crate::expr::arithmetic::{compare, numbers};
 use crate::expr::fuel;
@@ -60,6 +61,26 @@ fn new<'v>(value: impl Into<Metered>) -> OneAnswer<'v> {
     Ok(Some(Answer::New(value.into())))
 }
 
+/// The output of an operation that lies somewhere already, so that nothing has to run.
+#[inline(always)]
+pub(super) fn at_hand<'v>(node: &'v Node, here: Here<'v>) -> Option<View<'v>> {
+    match &node.operation {
+        Operation::Input => Some(here.input),
+        Operation::Constant(value) => Some(View::of(value)),
+        Operation::Path(path) => path.at_hand(here.input),
+        _ => None,
+    }
+}
+
+/// The same with what a look at the input gives.
+#[inline]
+pub(super) fn ready<'v>(node: &'v Node, here: Here<'v>) -> Option<Answer<'v>> {
+    match &node.operation {
+        Operation::Call(Function::Look(look, _), _) => look(here.input.value).map(Answer::New),
+        _ => at_hand(node, here).map(Answer::Part),
+    }
+}
+
 impl Run<'_> {
     /// The output of an operation that has at most one.
     pub(super) fn one<'v>(&self, node: &'v Node, here: Here<'v>) -> OneAnswer<'v> {
@@ -87,40 +108,20 @@ impl Run<'_> {
             Operation::Collect(members) => self.collect(members, here),
             Operation::Object(entries) => self.object(entries, here),
             Operation::Text(pieces) => self.text(pieces, here),
-            Operation::Calculate(math, sides) => match self.both(sides, here)? {
-                None => Ok(None),
-                Some((left, right)) => {
-                    let result = match (left.value(), right.value()) {
-                        (Value::Number(left), Value::Number(right)) => numbers(*math, left, right),
-                        _ => None,
-                    };
-                    let general = || math.run(left.into_metered(), right.into_metered());
-                    Ok(Some(Answer::New(result.map_or_else(general, Ok)?)))
-                }
-            },
-            Operation::Compare(sign, sides) => match self.both(sides, here)? {
-                None => Ok(None),
-                Some((left, right)) => new(holds(*sign, left.value(), right.value())),
-            },
+            Operation::Calculate(math, sides) => self.calculate(*math, sides, here),
+            Operation::Compare(..) => Ok(self.truth(node, here)?.map(|truth| Answer::New(truth.into()))),
             Operation::Negate(inner) => match self.one(inner, here)? {
                 None => Ok(None),
                 Some(value) => Ok(Some(Answer::New((-value.into_metered())?))),
             },
-            Operation::Logic { decided_by, sides } => match self.one(&sides[0], here)? {
-                None => Ok(None),
-                Some(left) if left.is_true() == *decided_by => new(*decided_by),
-                Some(_) => match self.one(&sides[1], here)? {
-                    None => Ok(None),
-                    Some(right) => new(right.is_true()),
-                },
-            },
+            Operation::Logic { .. } => Ok(self.truth(node, here)?.map(|truth| Answer::New(truth.into()))),
             Operation::Alternative(sides) => match self.one(&sides[0], here)? {
                 Some(left) if left.is_true() => Ok(Some(left)),
                 _ => self.one(&sides[1], here),
             },
-            Operation::If(parts) => match self.one(&parts[0], here)? {
+            Operation::If(parts) => match self.truth(&parts[0], here)? {
                 None => Ok(None),
-                Some(condition) => self.one(if condition.is_true() { &parts[1] } else { &parts[2] }, here),
+                Some(truth) => self.one(if truth { &parts[1] } else { &parts[2] }, here),
             },
             Operation::Try(inner, catch) => match (self.one(inner, here), catch) {
                 (Ok(answer), _) => Ok(answer),
@@ -136,6 +137,10 @@ impl Run<'_> {
             Operation::First(inner) => self.first(inner, here),
             Operation::Reduce(reduce) => self.reduce(reduce, here),
             Operation::By(arrange, key) => self.arrange(*arrange, key, here),
+            Operation::Call(Function::Look(look, run), _) => match look(here.input.value) {
+                Some(answer) => new(answer),
+                None => Ok(Some(Answer::New(run(here.input.to_metered())?))),
+            },
             Operation::Call(..) | Operation::Update(_) | Operation::Delete(_) => {
                 Ok(self.consume(node, here.input.to_metered(), here.bindings)?.map(Answer::New))
             }
@@ -149,19 +154,64 @@ impl Run<'_> {
         }
     }
 
-    /// Hands every output to `out`.
-    pub(super) fn each(&self, node: &Node, here: Here<'_>, out: &mut Out<'_>) -> Flow {
-        fuel::spend(1);
-        let only = |out: &mut Out<'_>| match self.one(node, here) {
+    /// Whether the output of an operation that has at most one is neither `false` nor `null`.
+    fn truth(&self, node: &Node, here: Here<'_>) -> Result<Option<bool>, Failure> {
+        match &node.operation {
+            Operation::Compare(sign, sides) => match (at_hand(&sides[0], here), at_hand(&sides[1], here)) {
+                (Some(left), Some(right)) => Ok(Some(holds(*sign, left.value, right.value))),
+                _ => {
+                    let sides = self.both(sides, here)?;
+                    Ok(sides.map(|(left, right)| holds(*sign, left.value(), right.value())))
+                }
+            },
+            Operation::Logic { decided_by, sides } => match self.truth(&sides[0], here)? {
+                Some(left) if left != *decided_by => self.truth(&sides[1], here),
+                decided => Ok(decided),
+            },
+            _ => Ok(self.one(node, here)?.map(|answer| answer.is_true())),
+        }
+    }
+
+    fn calculate<'v>(&self, math: Math, sides: &'v [Node; 2], here: Here<'v>) -> OneAnswer<'v> {
+        let of_numbers = |left: &Value, right: &Value| match (left, right) {
+            (Value::Number(left), Value::Number(right)) => numbers(math, left, right),
+            _ => None,
+        };
+        if let (Some(left), Some(right)) = (at_hand(&sides[0], here), at_hand(&sides[1], here))
+            && let Some(result) = of_numbers(left.value, right.value)
+        {
+            return Ok(Some(Answer::New(result)));
+        }
+        let Some((left, right)) = self.both(sides, here)? else { return Ok(None) };
+        let result = match of_numbers(left.value(), right.value()) {
+            Some(result) => result,
+            None => math.run(left.into_metered(), right.into_metered())?,
+        };
+        Ok(Some(Answer::New(result)))
+    }
+
+    /// Hands the output of an operation that has at most one to `out`.
+    #[inline]
+    fn only(&self, node: &Node, here: Here<'_>, out: &mut Out<'_>) -> Flow {
+        match self.one(node, here) {
             Ok(None) => Ok(()),
             Ok(Some(answer)) => out(answer),
             Err(failure) => Err(Halt::Failed(failure)),
-        };
+        }
+    }
+
+    /// Hands every output to `out`.
+    pub(super) fn each(&self, node: &Node, here: Here<'_>, out: &mut Out<'_>) -> Flow {
+        fuel::spend(1);
         if !node.many {
-            return only(out);
+            return self.only(node, here, out);
         }
         match &node.operation {
             Operation::Path(path) => self.paths(path, here, out),
+            Operation::Pipe(sides) if !sides[1].many => self.each(&sides[0], here, &mut |input| {
+                fuel::spend(1);
+                self.only(&sides[1], here.on(input.view()), out)
+            }),
             Operation::Pipe(sides) => {
                 self.each(&sides[0], here, &mut |input| self.each(&sides[1], here.on(input.view()), out))
             }
@@ -217,7 +267,7 @@ impl Run<'_> {
             },
             Operation::Foreign(function, arguments) => self.each_foreign(function, arguments, here, out),
             // The others have one output at most.
-            _ => only(out),
+            _ => self.only(node, here, out),
         }
     }
 
@@ -289,10 +339,8 @@ impl Run<'_> {
                 self.consume(&sides[1], input, &Bindings { last: Some((&value, bindings)) })
             }
             Operation::If(parts) => {
-                let Some(condition) = self.one(&parts[0], here)? else { return Ok(None) };
-                let branch = if condition.is_true() { &parts[1] } else { &parts[2] };
-                drop(condition);
-                self.consume(branch, input, bindings)
+                let Some(truth) = self.truth(&parts[0], here)? else { return Ok(None) };
+                self.consume(if truth { &parts[1] } else { &parts[2] }, input, bindings)
             }
             Operation::Calculate(math, sides) if matches!(sides[0].operation, Operation::Input) => {
                 let Some(right) = self.one(&sides[1], here)? else { return Ok(None) };

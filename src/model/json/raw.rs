@@ -210,6 +210,14 @@ impl Raw {
         &self.source.text()[place.start as usize + 1..place.end as usize - 1]
     }
 
+    /// Whether this is the text of a key that has no escapes.
+    #[inline]
+    pub(in crate::model) fn is_plain_key(&self, place: Place, key: &str) -> bool {
+        // Most others differ in their length.
+        place.len() == key.len() + 2
+            && self.source.text().as_bytes()[place.start as usize + 1..place.end as usize - 1] == *key.as_bytes()
+    }
+
     /// Whether both are surely the same.
     pub(in crate::model) fn is_same(&self, other: &Self) -> bool {
         self.text() == other.text()

@@ -362,6 +362,11 @@ fn behind_plain(mut text: &[u8]) -> &[u8] {
     &text[text.iter().position(is_special).unwrap_or(text.len())..]
 }
 
+/// Whether a text is written as it is, without escapes.
+pub(super) fn is_plain(text: &str) -> bool {
+    behind_plain(text.as_bytes()).is_empty()
+}
+
 fn behind_whitespace(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
         text = rest;
@@ -375,17 +380,26 @@ fn behind_whitespace(mut text: &[u8]) -> &[u8] {
 /// The end of the value that begins at `start` in text that is known to be right.
 pub(super) fn value_end(text: &[u8], start: usize) -> usize {
     match text[start] {
-        b'"' => string_end(text, start),
+        b'"' => string_end(text, start + 1),
         b'{' | b'[' => container_end(text, start),
         _ => {
-            let is_inside = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'+' | b'.');
-            start + text[start..].iter().position(|byte| !is_inside(byte)).unwrap_or(text.len() - start)
+            let mut rest = &text[start..];
+            while let Some(window) = Window::at(rest) {
+                match window.first_delimiter() {
+                    Some(end) => return text.len() - rest.len() + end,
+                    None => rest = &rest[WINDOW..],
+                }
+            }
+            let is_delimiter = |byte: &u8| matches!(byte, b',' | b']' | b'}' | 0..=b' ');
+            let end = rest.iter().position(is_delimiter).unwrap_or(rest.len());
+            text.len() - rest.len() + end
         }
     }
 }
 
-fn string_end(text: &[u8], start: usize) -> usize {
-    let mut rest = behind_plain(&text[start + 1..]);
+/// The end of the string in which `inside` is, at no escaped byte.
+fn string_end(text: &[u8], inside: usize) -> usize {
+    let mut rest = behind_plain(&text[inside..]);
     while rest[0] != b'"' {
         // A backslash, and what it stands before.
         rest = behind_plain(&rest[2..]);
@@ -394,14 +408,35 @@ fn string_end(text: &[u8], start: usize) -> usize {
 }
 
 fn container_end(text: &[u8], start: usize) -> usize {
-    let mut depth = 0usize;
-    let mut at = start;
+    let (mut at, mut depth, mut in_string) = (start, 0_usize, false);
     loop {
-        match text[at] {
-            b'"' => {
-                at = string_end(text, at);
-                continue;
+        if let Some(window) = Window::at(&text[at..])
+            && let Some(brackets) = window.brackets(in_string)
+        {
+            let mut left = brackets.open | brackets.close;
+            while left != 0 {
+                let bit = left & left.wrapping_neg();
+                left ^= bit;
+                if brackets.open & bit != 0 {
+                    depth += 1;
+                    continue;
+                }
+                depth -= 1;
+                if depth == 0 {
+                    return at + bit.trailing_zeros() as usize + 1;
+                }
             }
+            in_string = brackets.ends_in_string;
+            at += WINDOW;
+            continue;
+        }
+        if in_string {
+            at = string_end(text, at);
+            in_string = false;
+            continue;
+        }
+        match text[at] {
+            b'"' => in_string = true,
             b'{' | b'[' => depth += 1,
             b'}' | b']' => {
                 depth -= 1;

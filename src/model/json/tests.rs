@@ -141,6 +141,7 @@ fn string() -> impl Strategy<Value = String> {
     let part = prop_oneof![
         6 => "[a-z é€😀/]{0,9}",
         1 => "[a-z é€😀/\u{7f}\u{80}]{14,40}",
+        1 => "[\\[\\]{},: ]{1,20}",
         1 => prop::sample::select(vec!["\\n", "\\\"", "\\\\", "\\/", "\\b", "\\t", "\\u0041", "\\u0000", "\\u001f"]).prop_map(str::to_owned),
         1 => prop::sample::select(vec!["\\u001F", "\\u000a", "\\u00e9", "\\u20AC", "\\ud83d\\ude00"]).prop_map(str::to_owned),
     ];
@@ -186,6 +187,11 @@ fn text() -> impl Strategy<Value = String> {
     })
 }
 
+fn object() -> impl Strategy<Value = String> {
+    let members = prop::collection::vec((key(), text()).prop_map(|(key, value)| format!("{key}:{value}")), 0..25);
+    members.prop_map(|members| format!("{{{}}}", members.join(",")))
+}
+
 fn has_escape_in_a_key(value: &Value) -> bool {
     let is_escaped = |key: &str| key.contains(|letter: char| matches!(letter, '"' | '\\' | '\0'..' '));
     match value {
@@ -211,6 +217,25 @@ proptest! {
         let rebuilt = rebuilt(&parse(text.as_bytes()).unwrap());
         prop_assert_eq!(printed(&rebuilt), printed(&expected), "changed and changed back");
         prop_assert_eq!(&rebuilt, &value);
+    }
+
+    #[test]
+    fn an_object_takes_in_another_as_if_entry_by_entry(one in object(), other in object(), is_held in any::<bool>()) {
+        let [one, other] = [one, other].map(|text| match parse(text.as_bytes()) {
+            Ok(Value::Object(object)) => object,
+            other => panic!("{other:?}"),
+        });
+        let mut expected: Object = one.entries().map(|(key, value)| (key, value.clone())).collect();
+        for (key, value) in other.entries() {
+            expected.insert(key, value.clone());
+        }
+        let (before, holder) = (printed(&Value::object(one.clone())), is_held.then(|| (one.clone(), other.clone())));
+        let mut sum = one;
+        sum.insert_all(other);
+        prop_assert_eq!(printed(&Value::object(sum)), printed(&Value::object(expected)));
+        if let Some((one, _)) = holder {
+            prop_assert_eq!(printed(&Value::object(one)), before);
+        }
     }
 
     #[test]

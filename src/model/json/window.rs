@@ -30,6 +30,39 @@ impl<'t> Window<'t> {
         first((quotes | backslashes | controls).to_bitmask())
     }
 
+    /// The first byte that ends a number or a word.
+    #[inline(always)]
+    pub(super) fn first_delimiter(&self) -> Option<usize> {
+        let bytes = self.bytes();
+        let commas = bytes.simd_eq(u8x16::splat(b','));
+        let spaces = bytes.min(u8x16::splat(b' ')).simd_eq(bytes);
+        first((commas | spaces | closing(bytes)).to_bitmask())
+    }
+
+    /// The brackets that stand outside of strings, if no backslash stands anywhere. `in_string` tells whether the first
+    /// byte stands in one.
+    #[inline(always)]
+    pub(super) fn brackets(&self, in_string: bool) -> Option<Brackets> {
+        let bytes = self.bytes();
+        if bytes.simd_eq(u8x16::splat(b'\\')).to_bitmask() != 0 {
+            return None;
+        }
+        // Each byte behind an odd number of quotes.
+        let mut strings = bytes.simd_eq(u8x16::splat(b'"')).to_bitmask();
+        strings ^= strings << 1;
+        strings ^= strings << 2;
+        strings ^= strings << 4;
+        strings ^= strings << 8;
+        if in_string {
+            strings = !strings;
+        }
+        Some(Brackets {
+            open: opening(bytes).to_bitmask() & !strings,
+            close: closing(bytes).to_bitmask() & !strings,
+            ends_in_string: strings >> (WINDOW - 1) & 1 != 0,
+        })
+    }
+
     /// See [`fingerprint`]; of the first `length` bytes, which are fewer than [`WINDOW`].
     #[inline(always)]
     pub(super) fn fingerprint(&self, length: usize) -> u64 {
@@ -69,6 +102,25 @@ impl<'t> Window<'t> {
         }
         (self.0[end] | 0x20 != b'e').then_some(end)
     }
+}
+
+/// A bit for each bracket or brace of a window, the first byte's the lowest.
+pub(super) struct Brackets {
+    pub(super) open: u32,
+    pub(super) close: u32,
+    /// Whether the byte behind the window stands in a string.
+    pub(super) ends_in_string: bool,
+}
+
+/// Where brackets and braces open. One bit tells the ones from the others.
+#[inline(always)]
+fn opening(bytes: u8x16) -> u8x16 {
+    (bytes | u8x16::splat(0x20)).simd_eq(u8x16::splat(b'{'))
+}
+
+#[inline(always)]
+fn closing(bytes: u8x16) -> u8x16 {
+    (bytes | u8x16::splat(0x20)).simd_eq(u8x16::splat(b'}'))
 }
 
 /// The place of the lowest bit that is set.
