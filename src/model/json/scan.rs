@@ -70,9 +70,9 @@ impl Seen {
             b'-' => plain_number(text, 1).or_else(|| self.token(any_number(text))),
             b'{' => self.object(&text[1..], depth.checked_sub(1)?),
             b'[' => self.array(&text[1..], depth.checked_sub(1)?),
-            b't' => text.strip_prefix(b"true"),
-            b'f' => text.strip_prefix(b"false"),
-            b'n' => text.strip_prefix(b"null"),
+            b't' => after(text, b"true"),
+            b'f' => after(text, b"false"),
+            b'n' => after(text, b"null"),
             0..=b' ' => self.spaced_value(text, depth),
             _ => None,
         }
@@ -89,7 +89,7 @@ impl Seen {
     fn array<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
         self.opened += CONTAINER;
         let mut text = self.unless_whitespace(text)?;
-        if let Some(rest) = text.strip_prefix(b"]") {
+        if let Some(rest) = after(text, b"]") {
             return Some(rest);
         }
         loop {
@@ -107,10 +107,10 @@ impl Seen {
     fn object<'t>(&mut self, text: &'t [u8], depth: usize) -> Option<&'t [u8]> {
         self.opened += CONTAINER;
         let text = self.unless_whitespace(text)?;
-        if let Some(rest) = text.strip_prefix(b"}") {
+        if let Some(rest) = after(text, b"}") {
             return Some(rest);
         }
-        let mut text = text.strip_prefix(b"\"")?;
+        let mut text = after(text, b"\"")?;
         let first = self.keys.len();
         // A bit for each key so far, by its fingerprint.
         let mut bits = 0_u64;
@@ -123,10 +123,10 @@ impl Seen {
             bits |= 1 << bit;
             self.keys.push(print);
             text = self.value(value, depth)?;
-            text = match text.strip_prefix(b",\"") {
+            text = match after(text, b",\"") {
                 Some(rest) => rest,
                 None => match self.unless_whitespace(text)?.split_first()? {
-                    (b',', rest) => self.behind_whitespace(rest).strip_prefix(b"\"")?,
+                    (b',', rest) => after(self.behind_whitespace(rest), b"\"")?,
                     (b'}', rest) => {
                         text = rest;
                         break;
@@ -149,7 +149,7 @@ impl Seen {
     fn key<'t>(&mut self, text: &'t [u8]) -> Option<(&'t [u8], u64)> {
         if let Some(window) = Window::at(text)
             && let Some(end) = window.first_special()
-            && let Some(rest) = text[end..].strip_prefix(b"\":")
+            && let Some(rest) = after(&text[end..], b"\":")
         {
             return Some((rest, window.fingerprint(end)));
         }
@@ -164,7 +164,7 @@ impl Seen {
         self.repeats |= key.has_escape;
         self.is_canonical &= key.is_canonical;
         let print = fingerprint(&text[..text.len() - key.rest.len() - 1]);
-        let rest = self.unless_whitespace(key.rest)?.strip_prefix(b":")?;
+        let rest = after(self.unless_whitespace(key.rest)?, b":")?;
         Some((rest, print))
     }
 
@@ -222,7 +222,7 @@ pub(super) struct Token<'t> {
 fn plain_string(text: &[u8]) -> Option<&[u8]> {
     let text = &text[1..];
     let end = Window::at(text)?.first_special()?;
-    text[end..].strip_prefix(b"\"")
+    after(&text[end..], b"\"")
 }
 
 /// The string that begins with the first byte, which is a quote.
@@ -259,7 +259,7 @@ fn escape(text: &[u8]) -> Option<(usize, bool)> {
             let unit = code_unit(&text[1..])?;
             match unit {
                 0xd800..0xdc00 => {
-                    let low = code_unit(text[5..].strip_prefix(b"\\u")?)?;
+                    let low = code_unit(after(&text[5..], b"\\u")?)?;
                     (0xdc00..0xe000).contains(&low).then_some((11, false))
                 }
                 0xdc00..0xe000 => None,
@@ -362,6 +362,15 @@ fn behind_plain(mut text: &[u8]) -> &[u8] {
     &text[text.iter().position(is_special).unwrap_or(text.len())..]
 }
 
+/// What stands behind `start`, if the text begins with that. Unlike `strip_prefix`, it is compared in place.
+#[inline(always)]
+fn after<'t, const LENGTH: usize>(text: &'t [u8], start: &[u8; LENGTH]) -> Option<&'t [u8]> {
+    match text.split_first_chunk() {
+        Some((first, rest)) if first == start => Some(rest),
+        _ => None,
+    }
+}
+
 /// Whether a text is written as it is, without escapes.
 pub(super) fn is_plain(text: &str) -> bool {
     behind_plain(text.as_bytes()).is_empty()
@@ -370,7 +379,7 @@ pub(super) fn is_plain(text: &str) -> bool {
 fn behind_whitespace(mut text: &[u8]) -> &[u8] {
     while let [b' ' | b'\t' | b'\n' | b'\r', rest @ ..] = text {
         text = rest;
-        while let Some(rest) = text.strip_prefix(b"        ") {
+        while let Some(rest) = after(text, b"        ") {
             text = rest;
         }
     }
