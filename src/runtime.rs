@@ -12,9 +12,10 @@ use std::any::Any;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::panic::AssertUnwindSafe;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread::Thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::FutureExt;
@@ -48,6 +49,32 @@ pub fn use_small_pages() {
 pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     // async-std's own would let the calling thread wait for sockets too, and wake the executor's thread for each event.
     futures_lite::future::block_on(future)
+}
+
+/// [`block_on`], and meanwhile calls `tick` on the calling thread each time that `every` has passed: that wakes no other
+/// thread, as a task's timer does.
+pub fn block_on_ticking<T>(future: impl Future<Output = T>, every: Duration, mut tick: impl FnMut()) -> T {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
+    let mut future = pin!(future);
+    let mut next = Instant::now() + every;
+    loop {
+        if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return result;
+        }
+        let left = next.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            tick();
+            next = Instant::now() + every;
+        } else {
+            std::thread::park_timeout(left);
+        }
+    }
 }
 
 /// A running task. Dropping it lets the task go on; see [`Task::join`] and [`Task::cancel`].
@@ -380,6 +407,24 @@ mod tests {
         assert_eq!(answer.map(|()| "done").unwrap_err().0, "broken 7");
         let answer = block_on(blocking(|| -> u8 { panic!("worse") }));
         assert_eq!(answer.unwrap_err().0, "worse");
+    }
+
+    #[test]
+    fn a_thread_ticks_while_it_waits_for_a_future() {
+        let (sender, third) = async_channel::bounded(1);
+        let mut ticks = 0;
+        let tick = || {
+            ticks += 1;
+            if ticks == 3 {
+                let _ = sender.try_send(ticks);
+            }
+        };
+        let received = block_on_ticking(
+            async { spawn(async move { third.recv().await }).join().await },
+            Duration::from_millis(1),
+            tick,
+        );
+        assert_eq!(received.unwrap(), Ok(3));
     }
 
     #[test]

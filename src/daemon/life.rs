@@ -77,66 +77,64 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
     order.plan.clients.use_store(&store);
     let clock = Clock::system();
     let options = Options { clock: clock.clone(), once: order.once, give_up: order.give_up };
-    runtime::block_on(async {
-        let mut signals = Signals::listen()
-            .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
-        let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
-        let (paths, service, outline) = (order.paths.clone(), order.service.clone(), order.outline.clone());
-        let reloader = Arc::new(Reloader::new(paths, engine.clone(), &order.plan, service, outline));
-        let api = Arc::new(Api {
-            store: store.clone(),
-            engine: engine.clone(),
-            reloader: reloader.clone(),
-            clock: clock.clone(),
-            started: clock.timestamp(),
-        });
-        let admin = order.admin.as_ref().map(|settings| Admin::listen(settings, &api)).transpose()?;
-        let control = Control::listen(&order.state, &api);
-        service_manager::ready();
-        if !order.once {
-            log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
-        }
-        let _watchdog = service_manager::feed_watchdog(clock.clone());
-        let status = service_manager::tell_status(
-            clock.clone(),
-            status_line(engine.clone(), store.clone(), reloader.clone(), clock.clone()),
-        );
-        let _watch = watch(&engine);
-        let stopped = runtime::race(
-            async {
-                engine.finished().await;
-                false
-            },
-            async {
-                asked_to_stop(&mut signals, Some(&reloader)).await;
-                true
-            },
-        )
-        .await;
-        if stopped {
-            log::info!("asked to stop; running dry");
-            service_manager::stopping();
-            let _more_time = service_manager::ask_for_time(clock.clone());
-            runtime::race(engine.stop(&clock, reloader.drain()), async {
-                asked_to_stop(&mut signals, None).await;
-                log::info!("asked again; stopping at once");
-                engine.abandon().await;
-            })
+    let mut signals = Signals::listen()
+        .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen for signals: {error}")))?;
+    let engine = Arc::new(Engine::start(&order.plan, &store, &options)?);
+    let (paths, service, outline) = (order.paths.clone(), order.service.clone(), order.outline.clone());
+    let reloader = Arc::new(Reloader::new(paths, engine.clone(), &order.plan, service, outline));
+    let api = Arc::new(Api {
+        store: store.clone(),
+        engine: engine.clone(),
+        reloader: reloader.clone(),
+        clock: clock.clone(),
+        started: clock.timestamp(),
+    });
+    let admin = order.admin.as_ref().map(|settings| Admin::listen(settings, &api)).transpose()?;
+    let control = Control::listen(&order.state, &api);
+    service_manager::ready();
+    if !order.once {
+        log::info!(pipelines = order.plan.pipelines.len(), state:% = order.state.display(); "ready");
+    }
+    let _watchdog = service_manager::feed_watchdog(clock.clone());
+    let _watch = watch(&engine);
+    // It holds the store, which is closed in good order only by the last one who does.
+    let status = status_line(engine.clone(), store.clone(), reloader.clone(), clock.clone());
+    let stopped = service_manager::block_on_telling(
+        async {
+            let stopped = runtime::race(
+                async {
+                    engine.finished().await;
+                    false
+                },
+                async {
+                    asked_to_stop(&mut signals, Some(&reloader)).await;
+                    true
+                },
+            )
             .await;
-        }
-        if let Some(admin) = admin {
-            admin.close().await;
-        }
-        if let Some(control) = control {
-            control.close().await;
-        }
-        if let Some(status) = status {
-            // It holds the store, which is closed in good order only by the last one who does.
-            status.cancel().await;
-        }
-        let dead_letters = store.dead_letter_count()?;
-        Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })
-    })
+            if stopped {
+                log::info!("asked to stop; running dry");
+                service_manager::stopping();
+                let _more_time = service_manager::ask_for_time(clock.clone());
+                runtime::race(engine.stop(&clock, reloader.drain()), async {
+                    asked_to_stop(&mut signals, None).await;
+                    log::info!("asked again; stopping at once");
+                    engine.abandon().await;
+                })
+                .await;
+            }
+            if let Some(admin) = admin {
+                admin.close().await;
+            }
+            if let Some(control) = control {
+                control.close().await;
+            }
+            stopped
+        },
+        status,
+    );
+    let dead_letters = store.dead_letter_count()?;
+    Ok(Ending { pipelines: engine.status(), dead_letters, fault: engine.fault(), stopped })
 }
 
 /// Opens the store, and waits for space where the disk is too full for that: after a crash, say.

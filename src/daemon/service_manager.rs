@@ -53,15 +53,15 @@ pub(super) fn status(status: &str) {
     notify(&[NotifyState::Status(&secret::mask(status))]);
 }
 
-/// Tells `status` now and then, if there is a service manager.
-pub(super) fn tell_status(clock: Clock, mut live: impl FnMut() -> String + Send + 'static) -> Option<Task<()>> {
-    std::env::var_os("NOTIFY_SOCKET")?;
-    Some(runtime::spawn(async move {
-        loop {
-            status(&live());
-            clock.sleep(STATUS_EVERY).await;
-        }
-    }))
+/// Runs a future as [`runtime::block_on`] does, and tells the live status now and then, if there is a service manager.
+///
+/// Told by the thread that waits anyway: a task's timer wakes those of the executor and of the sockets eleven times.
+pub(super) fn block_on_telling<T>(future: impl Future<Output = T>, mut live: impl FnMut() -> String) -> T {
+    if std::env::var_os("NOTIFY_SOCKET").is_none() {
+        return runtime::block_on(future);
+    }
+    status(&live());
+    runtime::block_on_ticking(future, STATUS_EVERY, || status(&live()))
 }
 
 /// Feeds the watchdog from inside the executor: when tasks no longer turn, the pings end with them.

@@ -1,6 +1,6 @@
 //! Reads the body of a reply, within its limits and as memory has room for it.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,7 +36,18 @@ pub(super) struct BodyReader<'a> {
 impl BodyReader<'_> {
     /// Reads a body to its end, which must come before `deadline`. The time that it waits for room in memory is not
     /// counted: that is no fault of the server.
-    pub(super) async fn read(&self, body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
+    ///
+    /// In a box, so that a request which waits for the head of its reply holds no room for it.
+    pub(super) fn read<'a>(
+        &'a self,
+        body: Body,
+        headers: &'a HeaderMap,
+        deadline: Instant,
+    ) -> Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send + 'a>> {
+        Box::pin(self.read_in_time(body, headers, deadline))
+    }
+
+    async fn read_in_time(&self, body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
         if body.is_over() {
             return Ok(Bytes::new());
         }
@@ -87,7 +98,7 @@ impl BodyReader<'_> {
                     _ => missing.max(bytes.capacity()).min(limit.bytes()),
                 };
                 waited.during(self.meter.grow(room)).await;
-                bytes.reserve_exact(room);
+                bytes.reserve_exact(bytes.capacity() - bytes.len() + room);
             }
             bytes.extend_from_slice(slice);
             body.consume(length);

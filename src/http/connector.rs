@@ -45,15 +45,9 @@ pub(super) struct Connector {
 }
 
 impl Connector {
-    /// Boxed, since most requests need no new connection and would carry the room for it in vain.
-    pub(super) fn connect_in_time<'a>(
-        &'a self,
-        target: &'a Uri,
-    ) -> Pin<Box<dyn Future<Output = Result<Stream, Failure>> + Send + 'a>> {
-        Box::pin(async move {
-            let connected = self.clock.timeout(self.limit, self.connect(target)).await;
-            connected.unwrap_or_else(|| Err(Failure::timeout("no connection came about", self.limit)))
-        })
+    pub(super) async fn connect_in_time(&self, target: &Uri) -> Result<Stream, Failure> {
+        let connected = self.clock.timeout(self.limit, self.connect(target)).await;
+        connected.unwrap_or_else(|| Err(Failure::timeout("no connection came about", self.limit)))
     }
 
     async fn connect(&self, target: &Uri) -> Result<Stream, Failure> {

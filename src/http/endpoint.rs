@@ -98,7 +98,7 @@ impl Endpoint {
 
     /// Sends a request and reads the reply, whatever its status. Answers at once with [`Verdict::NotBefore`] if it may
     /// not go yet: a rate or the host's slots are used up, or the host is paused or down.
-    pub async fn send(&self, request: Request, meter: &Meter) -> Result<Response, Fault> {
+    pub async fn send(&self, request: Box<Request>, meter: &Meter) -> Result<Response, Fault> {
         let Some(server) = self.client.servers.of(&request.url) else {
             return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
         };
@@ -161,7 +161,7 @@ impl Endpoint {
     /// `started` is now.
     pub(super) async fn exchange(
         &self,
-        request: Request,
+        request: Box<Request>,
         host: Text,
         token: Option<Arc<Token>>,
         started: Instant,
@@ -169,7 +169,7 @@ impl Endpoint {
     ) -> Result<Response, Fault> {
         let clock = &self.client.clock;
         let limit = self.route.limits.whole;
-        let Request { method, url, headers, body, keeps_body } = request;
+        let Request { method, url, headers, body, keeps_body } = *request;
         let watched = match &self.client.wire {
             Wire::Watched(witness) => {
                 let body = body.clone();

@@ -376,7 +376,8 @@ impl Stage {
                 return None;
             }
         };
-        pipeline.pass_on_page(&mut parcel, *page, self.step).await;
+        // In a box, so that workers hold no room for it where there are no pages.
+        Box::pin(pipeline.pass_on_page(&mut parcel, *page, self.step)).await;
         if parcel.page.is_none() {
             parcel.ack.settle(Outcome::Filtered);
             return None;

@@ -13,6 +13,9 @@ pub trait GroupWork: Send + 'static {
     /// How many requests are joined at most, counted by [`GroupWork::weight`]. At least one is always taken.
     const WEIGHT_LIMIT: usize;
 
+    /// How many requests may wait; the next ones wait to wait. Room for all of them is taken at the start.
+    const REQUESTS: usize;
+
     fn weight(_request: &Self::Request) -> usize {
         1
     }
@@ -36,12 +39,9 @@ struct Waiting<W: GroupWork> {
     answer: Sender<W::Answer>,
 }
 
-/// How many requests may wait; the next ones wait to wait.
-const REQUESTS: usize = 1024;
-
 impl<W: GroupWork> GroupThread<W> {
     pub fn start(name: &str, mut worker: W) -> io::Result<Self> {
-        let (sender, requests) = async_channel::bounded(REQUESTS);
+        let (sender, requests) = async_channel::bounded(W::REQUESTS);
         let (end, ended) = async_channel::bounded(1);
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             run(&mut worker, &requests);
@@ -120,6 +120,7 @@ mod tests {
         type Request = u32;
         type Answer = (u32, usize);
         const WEIGHT_LIMIT: usize = 10;
+        const REQUESTS: usize = 1024;
 
         fn work(&mut self, requests: Vec<u32>, _is_closing: &dyn Fn() -> bool) -> Vec<(u32, usize)> {
             assert!(!requests.contains(&99), "ninety-nine");

@@ -215,7 +215,7 @@ impl HttpSink {
         let (method, url) = (request.method, request.url.clone());
         // A redirect that drops the body would end in a success that delivered nothing.
         let request = request.keeping_body();
-        let response = self.shared.endpoint.send(request, &Meter::uncounted()).await?;
+        let response = self.shared.endpoint.send(Box::new(request), &Meter::uncounted()).await?;
         if is_success(response.status) {
             return Ok(());
         }

@@ -98,6 +98,7 @@ impl GroupWork for Output {
     type Answer = Result<(), Fault>;
     /// Batches are large already.
     const WEIGHT_LIMIT: usize = 1;
+    const REQUESTS: usize = 64;
 
     fn work(&mut self, requests: Vec<Vec<u8>>, is_closing: &dyn Fn() -> bool) -> Vec<Result<(), Fault>> {
         requests.into_iter().map(|lines| self.write(lines, is_closing).map_err(|error| fault(&error))).collect()

@@ -146,7 +146,7 @@ impl Polling {
         let request = self.request().await?;
         let (method, url) = (request.method, request.url.clone());
         let response = loop {
-            match self.endpoint.send(request.clone(), &Meter::uncounted()).await {
+            match self.endpoint.send(Box::new(request.clone()), &Meter::uncounted()).await {
                 Err(Fault { verdict: Verdict::NotBefore(time), .. }) => self.context.clock.sleep_until(time).await,
                 // Whatever is wrong with the server now, it may be mended.
                 Err(fault) => return Err(again(fault)),

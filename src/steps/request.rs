@@ -17,7 +17,7 @@ use self::into::Place;
 pub(super) use self::kinds::{DELETE, GET, HEAD, PATCH, POST, PUT, REQUEST};
 use self::listing::{Listing, ListingStep};
 use self::policy::{Answer, Decision, Policy};
-use self::unchanged::{Compared, Skipping, Unchanged};
+use self::unchanged::{Compared, Known, Skipping, Unchanged};
 use crate::component::{
     Aim, Call, Continuation, Fetch, Fetched, FilterFault, Mark, Onward, Opened, Outputs, Reason, Repeats, Step,
     StepContext, StepSettings, TransformScope, with_fuel, with_fuel_over,
@@ -117,6 +117,39 @@ impl StepSettings for Settings {
     }
 }
 
+impl Settings {
+    /// Whether a body with these headers is parsed as JSON.
+    fn is_json(&self, headers: &HeaderMap) -> bool {
+        match self.read_as {
+            ReadAs::Json => true,
+            ReadAs::Auto => is_json(headers),
+            ReadAs::Text | ReadAs::Bytes => false,
+        }
+    }
+
+    /// The value of a body. One that comes with an error status is what it can be: the status says more than the
+    /// body's faults.
+    fn value(&self, body: Bytes, headers: &HeaderMap, status: u16, method: Method) -> Result<Value, String> {
+        if method == Method::Head {
+            return Ok(Value::Null);
+        }
+        if body.is_empty() && matches!(self.read_as, ReadAs::Auto | ReadAs::Json) {
+            // Nothing is a good answer to most requests, but not where a document was asked for.
+            let json_is_due = self.is_json(headers);
+            if method == Method::Get && status == 200 && json_is_due {
+                return Err("the body is empty where JSON should be".to_owned());
+            }
+            return Ok(Value::Null);
+        }
+        let again = (!is_success(status)).then(|| body.clone());
+        let value = value_of(body, headers, self.read_as);
+        match again {
+            Some(body) if value.is_err() => value_of(body, headers, ReadAs::Text),
+            _ => value,
+        }
+    }
+}
+
 /// A step that sends a request for each item.
 #[derive(Clone)]
 struct RequestStep {
@@ -128,9 +161,29 @@ struct RequestStep {
 }
 
 /// What came of sending a request: the reply to it, or why there is none.
+#[expect(clippy::large_enum_variant, reason = "taken apart where it is answered, and a box costs each request")]
 enum Exchange {
-    Reply(Method, Url, Response),
+    Reply(Replied),
     NoReply(Answer),
+}
+
+/// A request's reply.
+struct Replied {
+    method: Method,
+    url: Url,
+    response: Response,
+}
+
+impl Replied {
+    /// Whether its body takes too long for an executor's thread.
+    fn is_large(&self) -> bool {
+        self.response.body.as_ref().is_ok_and(|body| body.len() > LARGE)
+    }
+
+    fn unreadable(&self, cause: &str) -> Fault {
+        let message = format!("cannot {} `{}`: {cause}", attempt(self.method), shown(&self.url));
+        Fault::reject(FaultKind::Body, message)
+    }
 }
 
 /// What came of asking for what may not have changed.
@@ -159,7 +212,7 @@ impl Fetch for RequestStep {
         if let Some(place) = &self.settings.into {
             place.check(&item.value)?;
         }
-        let request = self.request(item, url).await?;
+        let request = Box::new(self.request(item, url).await?);
         let (answer, mark) = match self.ask(item, request, meter).await? {
             Asked::Unchanged(outputs) => return Ok(outputs.into()),
             Asked::Answer(answer, mark) => (Arc::new(answer), mark),
@@ -205,33 +258,24 @@ impl RequestStep {
 
     /// Sends a request, if its reply may be skipped only to hear whether that has changed. What it came to is for the
     /// policy to decide, unless nothing was tried.
-    async fn ask(&self, item: &Item, mut request: Request, meter: &Meter) -> Result<Asked, Fault> {
+    async fn ask(&self, item: &Item, mut request: Box<Request>, meter: &Meter) -> Result<Asked, Fault> {
         let known = match &self.skipping {
-            Some(skipping) => skipping.begin(&mut request, item)?,
+            Some(skipping) => skipping.begin(&mut request, item)?.map(Box::new),
             None => None,
         };
-        let mut mark = None;
-        let answer = match self.exchange(item, request, meter).await? {
-            Exchange::Reply(method, url, response) => {
-                if let Some(known) = known {
-                    match known.compare(&response).await? {
-                        Compared::Unchanged(outputs) => {
-                            if self.settings.policy.refreshes_auth() {
-                                self.endpoint.accept(response.ticket.as_ref());
-                            }
-                            return Ok(Asked::Unchanged(outputs));
-                        }
-                        Compared::Changed(left) => mark = left,
-                    }
-                }
-                self.replied(method, url, response, meter).await
+        let looked = match self.exchange(item, request, meter).await? {
+            Exchange::NoReply(answer) => return Ok(Asked::Answer(answer, None)),
+            Exchange::Reply(mut replied) if known.is_none() && !replied.is_large() => {
+                let value = self.read(&mut replied);
+                return Ok(Asked::Answer(self.answer(replied, value), None));
             }
-            Exchange::NoReply(answer) => answer,
+            // In a box, so that a request which waits for its reply holds no room for it.
+            Exchange::Reply(replied) => Box::pin(self.look_into(replied, known, meter)),
         };
-        Ok(Asked::Answer(answer, mark))
+        looked.await
     }
 
-    async fn exchange(&self, item: &Item, request: Request, meter: &Meter) -> Result<Exchange, Fault> {
+    async fn exchange(&self, item: &Item, request: Box<Request>, meter: &Meter) -> Result<Exchange, Fault> {
         let (method, url) = (request.method, request.url.clone());
         let started = self.clock.instant();
         match self.endpoint.send(request, meter).await {
@@ -239,33 +283,61 @@ impl RequestStep {
                 if let Some(findings) = &item.origin.findings {
                     findings.found_reply(fresh_until(&response.headers, response.fetched_at));
                 }
-                Ok(Exchange::Reply(method, url, response))
+                Ok(Exchange::Reply(Replied { method, url, response }))
             }
             Err(fault) if matches!(fault.verdict, Verdict::NotBefore(_)) => Err(fault),
             Err(fault) => Ok(Exchange::NoReply(self.not_replied(method, url, started, fault))),
         }
     }
 
-    async fn replied(&self, method: Method, url: Url, mut response: Response, meter: &Meter) -> Answer {
-        let not_before = retry_after(&response.headers, &self.clock);
-        let ticket = response.ticket.take();
-        let parsed = match response.take_body() {
-            Err(fault) => Err(fault),
-            Ok(body) => {
-                if body.len() > LARGE && self.is_json(&response.headers) {
-                    meter.grow(body.len().saturating_mul(EXPANSION)).await;
+    /// Compares a reply with the last one to the same request, if there is one, and reads it however large it is.
+    async fn look_into(&self, mut replied: Replied, known: Option<Box<Known>>, meter: &Meter) -> Result<Asked, Fault> {
+        let mut mark = None;
+        if let Some(known) = known {
+            match known.compare(&replied.response).await? {
+                Compared::Unchanged(outputs) => {
+                    if self.settings.policy.refreshes_auth() {
+                        self.endpoint.accept(replied.response.ticket.as_ref());
+                    }
+                    return Ok(Asked::Unchanged(outputs));
                 }
-                self.value(body, &response.headers, response.status, method).await.map_err(|cause| {
-                    let message = format!("cannot {} `{}`: {cause}", attempt(method), shown(&url));
-                    Fault::reject(FaultKind::Body, message)
-                })
+                Compared::Changed(left) => mark = left,
             }
-        };
-        let (value, fault) = match parsed {
+        }
+        let value =
+            if replied.is_large() { self.read_large(&mut replied, meter).await } else { self.read(&mut replied) };
+        Ok(Asked::Answer(self.answer(replied, value), mark))
+    }
+
+    /// The value of a reply's body, of which nothing stays in the reply.
+    fn read(&self, replied: &mut Replied) -> Result<Value, Fault> {
+        let body = replied.response.take_body()?;
+        let Response { headers, status, .. } = &replied.response;
+        self.settings.value(body, headers, *status, replied.method).map_err(|cause| replied.unreadable(&cause))
+    }
+
+    /// [`Self::read`] for a body that takes long: off the executor's threads, and once there is room for what it
+    /// becomes.
+    async fn read_large(&self, replied: &mut Replied, meter: &Meter) -> Result<Value, Fault> {
+        let body = replied.response.take_body()?;
+        let (settings, method) = (self.settings.clone(), replied.method);
+        let (headers, status) = (replied.response.headers.clone(), replied.response.status);
+        if settings.is_json(&headers) {
+            meter.grow(body.len().saturating_mul(EXPANSION)).await;
+        }
+        let parsed = runtime::blocking(move || settings.value(body, &headers, status, method)).await;
+        let parsed = parsed.unwrap_or_else(|panic| Err(format!("its parser panicked: {}", panic.0)));
+        parsed.map_err(|cause| replied.unreadable(&cause))
+    }
+
+    fn answer(&self, replied: Replied, value: Result<Value, Fault>) -> Answer {
+        let Replied { method, url, response } = replied;
+        let not_before = retry_after(&response.headers, &self.clock);
+        let (value, fault) = match value {
             Ok(value) => (value, None),
             Err(fault) => (Value::Null, Some(fault)),
         };
-        let Response { url: from, host, status, headers, fetched_at, elapsed, .. } = response;
+        let Response { url: from, host, status, headers, fetched_at, elapsed, ticket, .. } = response;
         let reply = Reply {
             url: from.as_str().into(),
             host,
@@ -276,15 +348,6 @@ impl RequestStep {
             fault: fault.as_ref().map(|fault| fault.kind.name()),
         };
         Answer { method, url, from, value, reply: Arc::new(reply), fault, ticket, not_before }
-    }
-
-    /// Whether a body with these headers is parsed as JSON.
-    fn is_json(&self, headers: &HeaderMap) -> bool {
-        match self.settings.read_as {
-            ReadAs::Json => true,
-            ReadAs::Auto => is_json(headers),
-            ReadAs::Text | ReadAs::Bytes => false,
-        }
     }
 
     fn not_replied(&self, method: Method, url: Url, started: Instant, fault: Fault) -> Answer {
@@ -307,37 +370,6 @@ impl RequestStep {
             ticket: None,
             not_before: None,
         }
-    }
-
-    /// The value of a body. One that comes with an error status is what it can be: the status says more than the
-    /// body's faults.
-    async fn value(&self, body: Bytes, headers: &HeaderMap, status: u16, method: Method) -> Result<Value, String> {
-        let read_as = self.settings.read_as;
-        if method == Method::Head {
-            return Ok(Value::Null);
-        }
-        if body.is_empty() && matches!(read_as, ReadAs::Auto | ReadAs::Json) {
-            // Nothing is a good answer to most requests, but not where a document was asked for.
-            let json_is_due = self.is_json(headers);
-            if method == Method::Get && status == 200 && json_is_due {
-                return Err("the body is empty where JSON should be".to_owned());
-            }
-            return Ok(Value::Null);
-        }
-        let parse = move |body: Bytes, headers: &HeaderMap| {
-            let again = (!is_success(status)).then(|| body.clone());
-            let value = value_of(body, headers, read_as);
-            match again {
-                Some(body) if value.is_err() => value_of(body, headers, ReadAs::Text),
-                _ => value,
-            }
-        };
-        if body.len() <= LARGE {
-            return parse(body, headers);
-        }
-        let headers = headers.clone();
-        let parsed = runtime::blocking(move || parse(body, &headers)).await;
-        parsed.map_err(|panic| format!("its parser panicked: {}", panic.0))?
     }
 
     /// What becomes of the item, by the error policy: it goes on with the answer, or ends as filtered for a reason.

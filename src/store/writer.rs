@@ -166,6 +166,7 @@ impl GroupWork for Commits {
     type Request = Request;
     type Answer = Result<Answer, Fault>;
     const WEIGHT_LIMIT: usize = CHANGES;
+    const REQUESTS: usize = 1024;
 
     fn weight(request: &Request) -> usize {
         let weight = |write: &Write| match write {

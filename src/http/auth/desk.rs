@@ -35,7 +35,7 @@ impl Desk<'_> {
         let endpoint = Endpoint::for_signing_in(self.client.clone(), &request.url);
         let host = host_of(&request.url);
         endpoint
-            .exchange(request, host, None, self.clock().instant(), &Meter::uncounted())
+            .exchange(Box::new(request), host, None, self.clock().instant(), &Meter::uncounted())
             .await
             .map_err(|fault| denial(&fault))
     }

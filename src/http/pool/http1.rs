@@ -53,9 +53,16 @@ impl Http1 {
     }
 
     /// Sends a request, and waits for the head of its reply.
-    pub(super) async fn send(&mut self, request: Request) -> Result<http::Response<Incoming>, TrySendError<Request>> {
-        let mut reply = pin!(self.sender.try_send_request(request));
-        poll_fn(|context| self.poll_until(context, |context| reply.as_mut().poll(context))).await
+    pub(super) fn send(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Result<http::Response<Incoming>, TrySendError<Request>>> {
+        // Outside of the block, which would hold the request as well.
+        let reply = self.sender.try_send_request(request);
+        async move {
+            let mut reply = pin!(reply);
+            poll_fn(|context| self.poll_until(context, |context| reply.as_mut().poll(context))).await
+        }
     }
 
     /// Drives the connection until `wanted` is there, which comes of nothing else.

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION};
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, Uri};
@@ -110,7 +110,8 @@ impl Pool {
             let has_waited = waiting.is_some();
             let connection = match waiting {
                 Some(connection) => connection,
-                None => self.connect(&origin, outgoing.url).await?,
+                // In a box, since most requests need no new connection and would carry the room for it in vain.
+                None => Box::pin(self.connect(&origin, outgoing.url)).await?,
             };
             let error = match connection {
                 Connection::Http1(mut connection) => {
@@ -141,10 +142,11 @@ impl Pool {
 
     fn reply(
         &self,
-        reply: http::Response<(hyper::body::Incoming, Option<Box<Http1>>)>,
+        mut reply: http::Response<(hyper::body::Incoming, Option<Box<Http1>>)>,
         origin: &Arc<Origin>,
         limit: Size,
     ) -> http::Response<ReplyBody> {
+        detach(reply.headers_mut());
         reply.map(|(incoming, connection)| {
             let lent = connection.map(|connection| Lent { connection, origin: origin.clone(), pool: self.clone() });
             ReplyBody::new(incoming, lent, limit)
@@ -319,6 +321,21 @@ impl Lent {
         let since = self.pool.clock().instant();
         self.origin.lock().idle.push(Idle { connection: self.connection, since });
         self.pool.keep_swept();
+    }
+}
+
+/// Copies the values of headers out of the buffer that they were read into. They are labels of the item, which may wait
+/// for its sink for long, and would hold all of the buffer; and a connection whose buffer nobody holds reads into the same
+/// one again.
+fn detach(headers: &mut HeaderMap) {
+    let mut all = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
+    headers.values().for_each(|value| all.extend_from_slice(value.as_bytes()));
+    let mut all = all.freeze();
+    for value in headers.values_mut() {
+        // They were checked when they were read.
+        if let Ok(detached) = HeaderValue::from_maybe_shared(all.split_to(value.len())) {
+            *value = detached;
+        }
     }
 }
 

@@ -173,3 +173,16 @@ fn every_url_can_be_sent() {
         }
     }
 }
+
+#[test]
+fn the_headers_of_a_reply_hold_nothing_of_what_they_were_read_into() {
+    let read = Bytes::from(vec![b'x'; 8192]);
+    let mut headers = HeaderMap::new();
+    for (name, range) in [("etag", 10..20), ("x-nothing", 0..0), ("etag", 30..35)] {
+        headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).unwrap());
+    }
+    detach(&mut headers);
+    assert!(read.is_unique());
+    let values: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.len())).collect();
+    assert_eq!(values, [("etag", 10), ("etag", 5), ("x-nothing", 0)]);
+}

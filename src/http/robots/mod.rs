@@ -142,7 +142,7 @@ impl Endpoint {
         let limits = Limits { max_body: MAX_FILE, redirects: REDIRECTS, ..self.route.limits };
         self.route = Arc::new(Route { limits, ..(*self.route).clone() });
         let pair = Pair::of(&file);
-        let answered = self.send(Request::new(Method::Get, file), &Meter::uncounted()).await;
+        let answered = self.send(Box::new(Request::new(Method::Get, file)), &Meter::uncounted()).await;
         let now = self.client.clock.instant();
         let closed = |cause: &str| {
             let wait = FIRST_CLOSED.saturating_mul(1 << times.min(16)).min(LONGEST_CLOSED);

@@ -210,6 +210,8 @@ impl GroupWork for Writer {
     type Request = Vec<Chunk>;
     type Answer = Vec<Result<(), Fault>>;
     const WEIGHT_LIMIT: usize = GROUP_BYTES;
+    /// Each worker of the sink has one at a time.
+    const REQUESTS: usize = 64;
 
     fn weight(chunks: &Vec<Chunk>) -> usize {
         chunks.iter().map(Chunk::len).sum()

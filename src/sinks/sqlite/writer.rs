@@ -184,6 +184,8 @@ impl GroupWork for Writer {
     type Request = Vec<Value>;
     type Answer = Result<(), WriteFault>;
     const WEIGHT_LIMIT: usize = 10_000;
+    /// Each worker of the sink has one at a time.
+    const REQUESTS: usize = 64;
 
     fn weight(batch: &Vec<Value>) -> usize {
         batch.len()

@@ -143,7 +143,7 @@ impl Fetch for ListingStep {
                 return Err(Fault::reject(kind, &**message));
             }
             let request = self.request(&written, &progress, link.take())?;
-            let (answer, mark) = match self.step.ask(item, request, meter).await? {
+            let (answer, mark) = match self.step.ask(item, Box::new(request), meter).await? {
                 Asked::Unchanged(outputs) => return Ok(outputs.into()),
                 Asked::Answer(answer, mark) => (Arc::new(answer), mark),
             };
