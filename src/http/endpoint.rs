@@ -221,9 +221,10 @@ impl Endpoint {
     }
 
     /// Sends a request through surf, and waits for the head of the reply, which may be a redirect.
-    pub(super) async fn hop(&self, exchange: Exchange, url: Url) -> Result<Arriving, Failure> {
-        let sent = self.client.surf.send(exchange.request_to(url)).await;
-        sent.map(Arriving::out_of).map_err(Failure::from_surf)
+    pub(super) fn hop(&self, exchange: Exchange, url: Url) -> impl Future<Output = Result<Arriving, Failure>> {
+        // Outside of the block, which would hold the exchange and the URL as well.
+        let sent = self.client.surf.send(exchange.request_to(url));
+        async move { sent.await.map(Arriving::out_of).map_err(Failure::from_surf) }
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,

@@ -161,7 +161,6 @@ struct RequestStep {
 }
 
 /// What came of sending a request: the reply to it, or why there is none.
-#[expect(clippy::large_enum_variant, reason = "taken apart where it is answered, and a box costs each request")]
 enum Exchange {
     Reply(Replied),
     NoReply(Answer),
