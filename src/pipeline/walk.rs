@@ -90,9 +90,14 @@ impl Running {
     /// parcel is the item as it entered that step.
     pub(super) fn pass_on(&self, parcel: Box<Parcel>, outputs: Outputs, step: usize) -> Option<Rest> {
         let mut families = Vec::new();
-        let Some((mut parcel, step)) = self.take_outputs(parcel, outputs, step, &mut families) else {
-            return families.pop().map(Rest::Family);
-        };
+        match self.take_outputs(parcel, outputs, step, &mut families) {
+            Some((parcel, step)) => self.advance_now(parcel, step),
+            None => families.pop().map(Rest::Family),
+        }
+    }
+
+    /// Takes an item through the steps, from number `step` on, as far as that needs no waiting, and answers what is left.
+    fn advance_now(&self, mut parcel: Box<Parcel>, step: usize) -> Option<Rest> {
         let now = self.clock.timestamp();
         let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
         if is_other {
@@ -141,7 +146,11 @@ impl Running {
             let charge = charge.room_for(item.value.size_in_memory()).await;
             let parcel = Parcel::new(item, ack.share(), charge);
             match fault {
-                None => self.advance(parcel, step + 1).await,
+                None => {
+                    if let Some(rest) = self.advance_now(parcel, step + 1) {
+                        Box::pin(self.pass_rest(rest)).await;
+                    }
+                }
                 Some(fault) => self.give_up(parcel, &items_of(&self.steps[step].id), &fault),
             }
         }
