@@ -1,7 +1,7 @@
 //! Any bytes as a filter and a value: what is translated into native operations answers as jaq does.
 //!
-//! `cargo +nightly fuzz run filters -- -dict=fuzz/filters.dict -only_ascii=1`. The first line of the input is JSON, the
-//! rest is a filter.
+//! `cargo +nightly fuzz run -O -s none filters -- -dict=fuzz/filters.dict -only_ascii=1`. The first line of the input is
+//! JSON, the rest is a filter.
 
 #![no_main]
 
