@@ -14,6 +14,7 @@ use super::connector::{Connector, Reach};
 use super::cookies::{Cookies, KeepCookies};
 use super::decode;
 use super::endpoint::Endpoint;
+use super::envelopes::Envelopes;
 use super::pool::Pool;
 use super::proxy::Proxies;
 use super::resolver::Resolver;
@@ -179,6 +180,7 @@ pub(super) struct Client {
     proxies: Proxies,
     pub robots: Robots,
     pub servers: Servers,
+    pub envelopes: Arc<Envelopes>,
     pub clock: Clock,
     /// One for each reach and time limit for connecting, so that a connection serves only requests that could
     /// have made it.
@@ -212,7 +214,8 @@ impl Client {
     fn open(name: Text, settings: ClientSettings, shared: Shared) -> Result<Self, Fault> {
         let Shared { resolver, store, clock, wire } = shared;
         let tls = Arc::new(Tls::new(settings.tls.clone(), settings.http2)?);
-        let mut surf = surf::Client::with_http_client(Transport { wire: wire.clone() });
+        let envelopes = Arc::<Envelopes>::default();
+        let mut surf = surf::Client::with_http_client(Transport { wire: wire.clone(), envelopes: envelopes.clone() });
         let user_agent = settings.user_agent.clone().unwrap_or(HeaderValue::from_static(OWN_NAME));
         let common_headers = Arc::new(completed(HeaderMap::new(), &[], &user_agent));
         let own_headers = Arc::new(completed(HeaderMap::new(), &settings.headers, &user_agent));
@@ -221,7 +224,7 @@ impl Client {
             Arc::new(Credentials::new(name.clone(), auth, base, own_headers.clone(), clock.clone()))
         });
         if let Some(credentials) = &credentials {
-            surf = surf.with(Sign(credentials.clone()));
+            surf = surf.with(Sign { credentials: credentials.clone(), envelopes: envelopes.clone() });
         }
         let keeps_cookies = settings.cookies || settings.auth.as_ref().is_some_and(AuthSettings::uses_cookies);
         let cookies = keeps_cookies.then(Arc::<Cookies>::default);
@@ -249,6 +252,7 @@ impl Client {
             proxies,
             robots,
             servers: Servers::default(),
+            envelopes,
             clock,
             pools,
         })

@@ -19,6 +19,8 @@ pub enum ReadAs {
     Bytes,
 }
 
+const JSON: &str = "application/json";
+
 /// The media type of a body and its charset, as the Content-Type header names them.
 struct ContentType<'a> {
     /// In lower case; empty if there is none.
@@ -53,7 +55,12 @@ pub fn is_json(headers: &HeaderMap) -> bool {
 
 impl<'a> ContentType<'a> {
     fn of(headers: &'a HeaderMap) -> Self {
-        match headers.get(CONTENT_TYPE).map(|line| String::from_utf8_lossy(line.as_bytes())) {
+        let line = headers.get(CONTENT_TYPE);
+        // What most requests are answered with need not be taken apart.
+        if line.is_some_and(|line| line == JSON) {
+            return Self { essence: JSON.into(), charset: None };
+        }
+        match line.map(|line| String::from_utf8_lossy(line.as_bytes())) {
             None => Self { essence: Cow::Borrowed(""), charset: None },
             Some(Cow::Borrowed(line)) => Self::read(line),
             Some(Cow::Owned(line)) => {
@@ -78,7 +85,7 @@ impl<'a> ContentType<'a> {
     }
 
     fn is_json(&self) -> bool {
-        matches!(&*self.essence, "application/json" | "text/json") || self.essence.ends_with("+json")
+        matches!(&*self.essence, JSON | "text/json") || self.essence.ends_with("+json")
     }
 
     fn is_text(&self) -> bool {

@@ -223,8 +223,9 @@ impl Endpoint {
     /// Sends a request through surf, and waits for the head of the reply, which may be a redirect.
     pub(super) fn hop(&self, exchange: Exchange, url: Url) -> impl Future<Output = Result<Arriving, Failure>> {
         // Outside of the block, which would hold the exchange and the URL as well.
-        let sent = self.client.surf.send(exchange.request_to(url));
-        async move { sent.await.map(Arriving::out_of).map_err(Failure::from_surf) }
+        let envelopes = &self.client.envelopes;
+        let sent = self.client.surf.send(envelopes.request(exchange, url));
+        async move { sent.await.map(|response| envelopes.open(response)).map_err(Failure::from_surf) }
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,

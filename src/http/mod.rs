@@ -1,8 +1,8 @@
 //! The one HTTP client: surf on top, our transport below.
 //!
-//! A request passes from [`Endpoint::send`] through surf's middleware (redirects, signing, decompression) to the
-//! transport, which sends it over a connection of a pool. Connections come from the connector, which is where the address
-//! that is really connected to is checked.
+//! A request passes from [`Endpoint::send`], where redirects are followed and replies expanded, through surf's middleware
+//! (signing, cookies) to the transport, which sends it over a connection of a pool. Connections come from the connector,
+//! which is where the address that is really connected to is checked.
 
 mod admission;
 mod auth;
@@ -14,6 +14,7 @@ mod content;
 mod cookies;
 mod decode;
 mod endpoint;
+mod envelopes;
 mod failure;
 mod freshness;
 mod inherited;

@@ -56,11 +56,11 @@ impl Endpoint {
             }
             followed += 1;
             if self.robots {
-                self.ask_robots(&target).map_err(|failure| at_hop(failure, &target))?;
+                self.ask_robots(&target).map_err(|failure| at_hop(&failure, &target))?;
             }
             exchange = redirected(exchange, reply.status, url, &target);
             reply.drain(&exchange.deadline).await;
-            reply = self.hop(exchange.clone(), target.clone()).await.map_err(|failure| at_hop(failure, &target))?;
+            reply = self.hop(exchange.clone(), target.clone()).await.map_err(|failure| at_hop(&failure, &target))?;
             last = Some(target);
         }
     }
@@ -72,9 +72,9 @@ pub(super) fn may_redirect(status: u16) -> bool {
 }
 
 /// What failed, with the URL of the redirect that led there.
-fn at_hop(failure: Failure, url: &Url) -> Failure {
+fn at_hop(failure: &Failure, url: &Url) -> Failure {
     let cause = format!("redirected to `{}`: {}", shown(url), failure.cause);
-    Failure { cause, ..failure }
+    Failure { cause, ..*failure }
 }
 
 /// The exchange that follows a redirect with this status.

@@ -1,6 +1,7 @@
 //! The transport below surf: each request goes over a connection of the pool that its route names.
 
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -11,9 +12,9 @@ use http::HeaderMap;
 use http::header::CONTENT_LENGTH;
 use surf::http::{Method, Request, Response, StatusCode};
 use surf::{Error, HttpClient};
-use url::Url;
 
 use super::auth::Token;
+use super::envelopes::Envelopes;
 use super::failure::Failure;
 use super::pool::{Outgoing, ReplyBody};
 use super::route::Route;
@@ -54,24 +55,6 @@ impl Deadline {
     }
 }
 
-impl Exchange {
-    /// surf's request for this exchange, which carries the exchange along.
-    pub(super) fn request_to(self, url: Url) -> surf::Request {
-        let mut request = surf::Request::new(self.method, url);
-        request.set_ext(self);
-        request
-    }
-
-    pub(super) fn of(request: &surf::Request) -> &Self {
-        request.ext().expect("every request comes from an endpoint, which sets it")
-    }
-
-    pub(super) fn of_mut(request: &mut surf::Request) -> &mut Self {
-        let request: &mut Request = request.as_mut();
-        request.ext_mut().get_mut().expect("every request comes from an endpoint, which sets it")
-    }
-}
-
 /// A reply as the server sent it, its body still on the way. surf's own types cannot hold every status and header that
 /// servers send, and guess what they do not know of a body, so it travels as an extension of surf's response.
 pub(super) struct Arriving {
@@ -81,16 +64,6 @@ pub(super) struct Arriving {
 }
 
 impl Arriving {
-    pub(super) fn of(response: &surf::Response) -> &Self {
-        response.ext().expect("every response comes from the transport, which sets it")
-    }
-
-    /// What came of surf's response.
-    pub(super) fn out_of(response: surf::Response) -> Self {
-        let mut response: Response = response.into();
-        response.ext_mut().remove().expect("every response comes from the transport, which sets it")
-    }
-
     /// Reads a body that nobody wants, if it is small, so that its connection can be used again.
     pub(super) async fn drain(self, deadline: &Deadline) {
         if content_length(&self.headers).is_some_and(|length| length <= SMALL_BODY) {
@@ -108,6 +81,7 @@ fn content_length(headers: &HeaderMap) -> Option<usize> {
 /// Sends each request on a connection of the pool that its route names.
 pub(super) struct Transport {
     pub wire: Wire,
+    pub envelopes: Arc<Envelopes>,
 }
 
 impl fmt::Debug for Transport {
@@ -119,8 +93,7 @@ impl fmt::Debug for Transport {
 #[async_trait]
 impl HttpClient for Transport {
     async fn send(&self, mut request: Request) -> Result<Response, Error> {
-        let exchange: Exchange =
-            request.ext_mut().remove().expect("every request comes from an endpoint, which sets it");
+        let exchange = Exchange::out_of(&mut request);
         let Exchange { route, deadline, .. } = &exchange;
         // One alarm for two limits: whichever ends first.
         let (now, limit) = (deadline.clock.instant(), route.limits.first_byte);
@@ -133,26 +106,21 @@ impl HttpClient for Transport {
         if let Wire::Scripted(script) = &self.wire {
             let reply = Box::pin(scripted(&**script, &request, &exchange));
             let replied = deadline.clock.timeout_at(until, reply).await;
-            return replied.unwrap_or_else(|| Err(late())).map(response_of).map_err(Failure::into_surf);
+            let reply = replied.unwrap_or_else(|| Err(late())).map_err(Failure::into_surf)?;
+            return Ok(self.envelopes.response(nearest_known(reply.status), reply));
         }
-        let outgoing = Outgoing {
-            method: method_of(&request),
-            url: request.url(),
-            headers: &exchange.headers,
-            body: &exchange.body,
+        let sent = {
+            let (method, url) = (method_of(&request), request.url());
+            let outgoing = Outgoing { method, url, headers: &exchange.headers, body: &exchange.body };
+            // Pinned where it is: a future of this size is not moved for nothing.
+            let sending = pin!(route.pool(url).send(&outgoing, route.limits.max_body));
+            deadline.clock.timeout_at(until, sending).await
         };
-        let sent = route.pool(request.url()).send(&outgoing, route.limits.max_body);
-        let sent = deadline.clock.timeout_at(until, sent).await;
         let (head, body) = sent.unwrap_or_else(|| Err(late())).map_err(Failure::into_surf)?.into_parts();
-        Ok(response_of(Arriving { status: head.status.as_u16(), headers: head.headers, body }))
+        self.envelopes.sent(request);
+        let reply = Arriving { status: head.status.as_u16(), headers: head.headers, body };
+        Ok(self.envelopes.response(nearest_known(reply.status), reply))
     }
-}
-
-/// surf's response for this reply, which carries the reply along.
-fn response_of(reply: Arriving) -> Response {
-    let mut response = Response::new(nearest_known(reply.status));
-    response.ext_mut().insert(reply);
-    response
 }
 
 /// The reply of a script in place of a server's.

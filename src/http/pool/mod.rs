@@ -37,6 +37,9 @@ const IDLE: Duration = Duration::from_secs(30);
 const PING_AFTER: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
+/// A request on its way and whoever follows its redirects hold its headers; who else does has them for other requests.
+const HOLDERS: usize = 2;
+
 /// How often a request is sent again that the server has not looked at.
 const MAX_REFUSALS: usize = 3;
 
@@ -56,6 +59,8 @@ struct Origin {
     /// What the Host header says.
     host: HeaderValue,
     waiting: Mutex<Waiting>,
+    /// The headers that the last request shared with others, and the same with a Host header.
+    addressed: Mutex<Option<(Arc<HeaderMap>, HeaderMap)>>,
 }
 
 #[derive(Default)]
@@ -85,7 +90,7 @@ enum Connection {
 pub(super) struct Outgoing<'a> {
     pub method: Method,
     pub url: &'a Url,
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Arc<HeaderMap>,
     pub body: &'a Bytes,
 }
 
@@ -162,18 +167,18 @@ impl Pool {
         let Outgoing { method, url, headers, body } = outgoing;
         let mut request = http::Request::new(Full::new((*body).clone()));
         *request.method_mut() = method.clone();
-        *request.headers_mut() = (*headers).clone();
+        *request.headers_mut() = match connection {
+            Some(_) => origin.addressed(headers),
+            None => HeaderMap::clone(headers),
+        };
         *request.uri_mut() = match connection {
             Some(connection) if !connection.is_to_proxy => path_and_query(url)?,
             _ => target(url)?,
         };
-        if let Some(connection) = connection {
-            if connection.is_to_proxy
-                && let Some(authorization) = self.0.connector.proxies.authorization(request.uri())
-            {
-                request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
-            }
-            request.headers_mut().entry(HOST).or_insert_with(|| origin.host.clone());
+        if connection.is_some_and(|connection| connection.is_to_proxy)
+            && let Some(authorization) = self.0.connector.proxies.authorization(request.uri())
+        {
+            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
         }
         // Where content is to be expected, its absence is said (RFC 9110, section 8.6).
         if body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
@@ -190,7 +195,7 @@ impl Pool {
         }
         let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
             .map_err(|_| Failure::reject(FaultKind::Request, "the URL's host cannot stand in a header"))?;
-        let origin = Arc::new(Origin { host, waiting: Mutex::default() });
+        let origin = Arc::new(Origin { host, waiting: Mutex::default(), addressed: Mutex::default() });
         origins.insert(name.into(), origin.clone());
         Ok(origin)
     }
@@ -296,6 +301,24 @@ impl Origin {
         ended.push(Waiting { idle: over, shared });
         let since = waiting.idle.iter().map(|idle| idle.since).chain(waiting.shared.iter().map(|shared| shared.used));
         since.min().map(|since| since + IDLE)
+    }
+
+    /// These headers with a Host header.
+    fn addressed(&self, headers: &Arc<HeaderMap>) -> HeaderMap {
+        let addressed = || {
+            let mut addressed = HeaderMap::clone(headers);
+            addressed.entry(HOST).or_insert_with(|| self.host.clone());
+            addressed
+        };
+        // Those of this request alone do not come again.
+        if Arc::strong_count(headers) <= HOLDERS {
+            return addressed();
+        }
+        let mut last = self.addressed.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*last {
+            Some((plain, addressed)) if Arc::ptr_eq(plain, headers) => addressed.clone(),
+            _ => last.insert((headers.clone(), addressed())).1.clone(),
+        }
     }
 
     /// Whole even if a holder panicked: each change is one operation.

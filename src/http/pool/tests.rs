@@ -61,7 +61,7 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\
 const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 async fn post(pool: &Pool, url: &Url) -> Result<String, Failure> {
-    let (headers, body) = (HeaderMap::new(), Bytes::new());
+    let (headers, body) = (Arc::new(HeaderMap::new()), Bytes::new());
     let outgoing = Outgoing { method: Method::POST, url, headers: &headers, body: &body };
     let mut reply = pool.send(&outgoing, Size::mib(1)).await?;
     let mut text = String::new();
