@@ -187,7 +187,7 @@ fn status_line(
         let pipelines = engine.status();
         let (now, settled) = (clock.instant(), total(&pipelines).settled);
         let seconds = now.duration_since(before.0).as_secs_f64().max(0.001);
-        let rate = (settled - before.1) as f64 / seconds;
+        let rate = settled.saturating_sub(before.1) as f64 / seconds;
         before = (now, settled);
         let stopped = pipelines.iter().filter(|pipeline| pipeline.fault.is_some()).count();
         let dead = store.dead_letter_count().unwrap_or_default();

@@ -1,5 +1,6 @@
 //! What the service manager is told: readiness, a live status line, and that the executor still turns.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -56,12 +57,17 @@ pub(super) fn status(status: &str) {
 /// Runs a future as [`runtime::block_on`] does, and tells the live status now and then, if there is a service manager.
 ///
 /// Told by the thread that waits anyway: a task's timer wakes those of the executor and of the sockets eleven times.
+/// While `live` is made, the future waits; a panic there costs only the line.
 pub(super) fn block_on_telling<T>(future: impl Future<Output = T>, mut live: impl FnMut() -> String) -> T {
     if std::env::var_os("NOTIFY_SOCKET").is_none() {
         return runtime::block_on(future);
     }
-    status(&live());
-    runtime::block_on_ticking(future, STATUS_EVERY, || status(&live()))
+    let mut tell = || match catch_unwind(AssertUnwindSafe(&mut live)) {
+        Ok(line) => status(&line),
+        Err(_) => log::error!("cannot tell the service manager how things are: a panic"),
+    };
+    tell();
+    runtime::block_on_ticking(future, STATUS_EVERY, tell)
 }
 
 /// Feeds the watchdog from inside the executor: when tasks no longer turn, the pings end with them.

@@ -190,6 +190,9 @@ impl Endpoint {
         if may_redirect(reply.status) {
             let followed = Box::pin(self.follow(exchange, &url, keeps_body, reply)).await;
             (reply, last_url) = followed.map_err(|failure| failure.of(method, &url))?;
+        } else {
+            // What was sent is not held while the reply is read.
+            drop(exchange);
         }
         let Arriving { status, headers, body } = reply;
         let body = if is_encoded(&headers) {

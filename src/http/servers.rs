@@ -11,6 +11,9 @@ use crate::model::Text;
 /// With so many beginnings of URLs, all are forgotten: they are quickly learned again.
 const REMEMBERED: usize = 4096;
 
+/// Longer beginnings are not remembered, so that nobody's URLs fill the memory. A name has 253 bytes at most (RFC 1035).
+const LONGEST_BEGINNING: usize = 300;
+
 /// Servers by how URLs that lead there begin: as somebody writes it, and as [`Url`] does.
 #[derive(Default)]
 pub(super) struct Servers {
@@ -30,7 +33,9 @@ impl Servers {
     /// Reads a URL exactly as [`Url::parse`] does.
     pub(super) fn read(&self, text: &str) -> Result<Url, ParseError> {
         let Some((beginning, rest)) = split(text) else { return Url::parse(text) };
-        if let Some(server) = self.known().get(beginning) {
+        // Not joined while others wait for the lock.
+        let known = self.known().get(beginning).cloned();
+        if let Some(server) = known {
             return server.base.join(rest);
         }
         let url = Url::parse(text)?;
@@ -52,6 +57,9 @@ impl Servers {
     }
 
     fn learn(&self, beginning: &str, server: Arc<Server>) {
+        if beginning.len() > LONGEST_BEGINNING {
+            return;
+        }
         let mut known = self.known();
         if known.len() >= REMEMBERED {
             known.clear();
@@ -77,10 +85,10 @@ impl Server {
 }
 
 /// Cuts a URL of HTTP before its path, if it has one that stands for itself: where two slashes or a backslash follow
-/// one another, or what a parser leaves out, the rest alone would be read as something else.
+/// one another, or what a parser leaves out stands there, the rest alone would be read as something else.
 fn split(text: &str) -> Option<(&str, &str)> {
     let authority = ["http://", "https://"].into_iter().find(|scheme| text.starts_with(scheme))?.len();
-    let end = authority + text.as_bytes()[authority..].iter().position(|byte| b"/\\?#".contains(byte))?;
+    let end = authority + text.as_bytes()[authority..].iter().position(|byte| b"/\\?#\t\n\r".contains(byte))?;
     let (beginning, rest) = text.split_at(end);
     match rest.as_bytes() {
         [b'/', b'/' | b'\\' | b'\t' | b'\n' | b'\r', ..] => None,
@@ -132,6 +140,7 @@ mod tests {
             "http://a b.example",
             "http://:80",
             "http://",
+            "http://\t",
             "HTTP://a.example",
             " http://a.example",
             "ftp://a.example",
@@ -157,6 +166,7 @@ mod tests {
             "/a\n",
             "/?a=1&b=\u{e4}'\"",
             "///x",
+            "/host/a",
         ];
         for beginning in beginnings {
             for rest in rests {
@@ -172,6 +182,9 @@ mod tests {
             servers.read(&format!("http://host-{number}.example/")).unwrap();
         }
         assert!(servers.known().len() <= REMEMBERED);
+        let servers = Servers::default();
+        servers.read(&format!("http://{}@a.example/", "a".repeat(LONGEST_BEGINNING))).unwrap();
+        assert!(servers.known().is_empty());
     }
 
     proptest! {

@@ -440,7 +440,10 @@ impl<'a> Joined<'a> {
             seen_keys.add(&self.seen);
             seen::put_all_seen(self.connection, self.seen)?;
         }
-        if self.passing_keys > 0 || (added > 0 && seen_keys.some_may_end()) {
+        if self.passing_keys > 0 {
+            seen_keys.some_will_end();
+        }
+        if added > 0 && seen_keys.some_may_end() {
             // Two looked at for each one added: the table cannot outgrow what is alive by much, and costs nothing
             // while nothing is added.
             purge.walk(self.connection, added.saturating_mul(2).max(16), self.now)?;

@@ -38,6 +38,7 @@ const PING_AFTER: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// A request on its way and whoever follows its redirects hold its headers; who else does has them for other requests.
+/// Where one request at a time is signed alike, its headers count as its own.
 const HOLDERS: usize = 2;
 
 /// How often a request is sent again that the server has not looked at.

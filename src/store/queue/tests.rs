@@ -1000,8 +1000,7 @@ impl Model {
                 self.queues[*queue].get(number).is_some_and(|entry| entry.out.is_some() && entry.suspect)
             };
             self.recovery.alone = self.recovery.alone.filter(is_out);
-            let is_left = self.recovery.alone.is_some() || self.all().any(|entry| entry.suspect && entry.out.is_none());
-            let is_over = !is_left || self.recovery.age >= 8000;
+            let is_over = self.recovery.age >= 8000;
             if let Some((queue, number, until)) = self.recovery.alone
                 && (is_over || until <= self.recovery.age)
             {
@@ -1009,7 +1008,8 @@ impl Model {
                 (entry.suspect, entry.crashes) = (false, 0);
                 self.recovery.alone = None;
             }
-            if !is_over {
+            let is_left = self.recovery.alone.is_some() || self.all().any(|entry| entry.suspect && entry.out.is_none());
+            if is_left && !is_over {
                 return self.lease_suspect(queue).into_iter().collect();
             }
             (self.recovery.is_on, self.recovery.is_control) = (false, false);

@@ -69,6 +69,11 @@ impl SeenKeys {
         state.some_end || !matches!(state.reading, Reading::Whole)
     }
 
+    /// There may be some from now on.
+    pub(super) fn some_will_end(&self) {
+        self.state().some_end = true;
+    }
+
     /// Adds keys that are going to be committed.
     pub(super) fn add(&self, keys: &[SeenKey<'_>]) {
         let mut state = self.state();
@@ -85,7 +90,7 @@ impl SeenKeys {
         let mut is_whole = true;
         let walked = walk.next(connection, READ_AT_ONCE, |place, until| match place {
             // Those of queues are looked up by the writer.
-            Some(place) if place.pipeline.is_empty() => {}
+            Some(place) if place.pipeline.is_empty() => state.some_end |= until.is_some(),
             Some(place) => state.add(place.pipeline, place.component, place.key, until.is_some()),
             None => is_whole = false,
         });
@@ -155,4 +160,37 @@ pub(super) fn put_all_seen(connection: &Connection, mut keys: Vec<SeenKey<'_>>) 
 
 fn until_as_sql(until: Option<Timestamp>) -> ValueRef<'static> {
     until.map_or(ValueRef::Null, |until| ValueRef::Integer(until.as_millisecond()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::store::{folder, schema};
+
+    #[test]
+    fn an_altered_key_hides_none_of_those_behind_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("gatherd.db");
+        folder::create(&file).unwrap();
+        let mut connection = schema::connect_to_write(&file).unwrap();
+        schema::migrate(&mut connection, 0, schema::VERSION).unwrap();
+        let (pipeline, component) = (Text::from("p"), Text::from("new"));
+        let keys: Vec<String> = (0..200).map(|number| format!("key-{number:03}")).collect();
+        let seen = keys.iter().map(|key| SeenKey { pipeline: &pipeline, component: &component, key, until: None });
+        put_all_seen(&connection, seen.collect()).unwrap();
+        connection.close().unwrap();
+        // The last of those that are read at once now seems to come behind all others.
+        let last = keys[READ_AT_ONCE as usize - 1].as_bytes();
+        let mut bytes = fs::read(&file).unwrap();
+        let places: Vec<usize> = (0..bytes.len()).filter(|at| bytes[*at..].starts_with(last)).collect();
+        places.iter().for_each(|at| bytes[at + 4] = b'9');
+        fs::write(&file, bytes).unwrap();
+
+        let connection = schema::connect_to_read(&file).unwrap();
+        let known = SeenKeys::default();
+        (0..keys.len()).for_each(|_| known.read_on(&connection));
+        assert!(keys.iter().all(|key| known.may_have("p", "new", key)));
+    }
 }

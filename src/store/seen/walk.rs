@@ -5,6 +5,8 @@ use rusqlite::types::{Value as SqlValue, ValueRef};
 use rusqlite::{Connection, Row, params};
 
 use super::is_over;
+use crate::store::checksum::is_whole;
+use crate::store::schema::SEEN;
 
 /// A place in the order of the table.
 pub(super) struct Walk {
@@ -28,15 +30,16 @@ impl Walk {
         self.at.0.is_empty() && self.at.1.is_empty()
     }
 
-    /// Shows the next `count` keys, each with the time at which it is forgotten, if ever; nothing for a key that cannot be
-    /// read. After the last one it is at the start again.
+    /// Shows the next `count` keys, each with the time at which it is forgotten, if ever; nothing for a damaged
+    /// row: going on behind the key that it seems to have could pass over others. After the last one it is at the start
+    /// again.
     pub(super) fn next(
         &mut self,
         connection: &Connection,
         count: u32,
         mut show: impl FnMut(Option<Place<'_>>, Option<i64>),
     ) -> rusqlite::Result<()> {
-        let sql = "SELECT pipeline, component, key, until FROM seen \
+        let sql = "SELECT * FROM seen \
                    WHERE (pipeline, component, key) > (?1, ?2, ?3) ORDER BY pipeline, component, key LIMIT ?4";
         let mut statement = connection.prepare_cached(sql)?;
         let (pipeline, component, key) = &self.at;
@@ -44,8 +47,8 @@ impl Walk {
         let (mut looked_at, mut last) = (0, None);
         while let Some(row) = rows.next()? {
             looked_at += 1;
-            let place = Place::of(row);
-            show(place, row.get(3)?);
+            let place = if is_whole(&SEEN, row)? { Place::of(row) } else { None };
+            show(place, row.get("until").unwrap_or_default());
             last = place.map(Place::to_owned).or(last);
         }
         drop(rows);
@@ -57,11 +60,11 @@ impl Walk {
 impl<'a> Place<'a> {
     fn of(row: &'a Row<'_>) -> Option<Self> {
         let text = |column| row.get_ref(column).ok()?.as_str().ok();
-        let key = match row.get_ref(2).ok()? {
+        let key = match row.get_ref("key").ok()? {
             ValueRef::Blob(digest) => ValueRef::Blob(digest),
             key => key.as_str().ok()?.into(),
         };
-        Some(Self { pipeline: text(0)?, component: text(1)?, key })
+        Some(Self { pipeline: text("pipeline")?, component: text("component")?, key })
     }
 
     fn to_owned(self) -> (String, String, SqlValue) {

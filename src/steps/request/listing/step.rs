@@ -440,7 +440,7 @@ fn print(request: &Request) -> Digest {
 }
 
 /// The same in each process, since the store keeps what was asked; a build that hashes otherwise only notices a circle
-/// later.
+/// later. A server that makes two of its own URLs collide ends its own list, and that is told.
 fn hash(text: &str) -> u64 {
     FixedState::default().hash_one(text)
 }
