@@ -7,13 +7,13 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use futures_lite::{AsyncBufReadExt, future};
 use http::HeaderMap;
-use http::header::CONTENT_LENGTH;
 
 use super::Meter;
 use super::decode::Body;
 use super::failure::{Failure, root_cause};
 use super::pool::too_large;
 use super::settings::Limits;
+use super::transport::content_length;
 use crate::model::FaultKind;
 use crate::runtime::{self, Clock};
 
@@ -51,7 +51,7 @@ impl BodyReader<'_> {
         if body.is_over() {
             return Ok(Bytes::new());
         }
-        let announced = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+        let announced = content_length(headers);
         if announced.is_some_and(|announced| announced > self.limits.max_body.0) {
             return Err(too_large(self.limits.max_body));
         }
@@ -69,7 +69,7 @@ impl BodyReader<'_> {
             }
             let total = waited.total();
             if total == excused {
-                return Err(Failure::timeout("the reply was not whole", self.limits.whole));
+                return Err(Failure::not_whole(self.limits.whole));
             }
             excused = total;
         }

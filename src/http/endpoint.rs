@@ -197,7 +197,7 @@ impl Endpoint {
         let Arriving { status, headers, body } = reply;
         let body = if is_encoded(&headers) {
             let expanded = Box::pin(timer.timeout_at(at, Body::of(body, &headers))).await;
-            let expanded = expanded.unwrap_or_else(|| Err(Failure::timeout("the reply was not whole", limit)));
+            let expanded = expanded.unwrap_or_else(|| Err(Failure::not_whole(limit)));
             expanded.map_err(|failure| failure.of(method, &url))?
         } else {
             Body::Plain(body)

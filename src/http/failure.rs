@@ -33,6 +33,10 @@ impl Failure {
         Self::retry(FaultKind::Timeout, format!("{what} within {}", show_duration(limit)))
     }
 
+    pub(super) fn not_whole(limit: Duration) -> Self {
+        Self::timeout("the reply was not whole", limit)
+    }
+
     /// The failure inside surf's error, if it is one of ours.
     pub(super) fn from_surf(error: surf::Error) -> Self {
         error.downcast().unwrap_or_else(|error| Self::retry(FaultKind::Disconnect, error.to_string()))

@@ -22,7 +22,7 @@ use super::wire::{Script, Sent, Wire};
 use crate::runtime::Clock;
 
 /// The body of a reply that nobody wants is read up to this size, so that its connection can be used again.
-const SMALL_BODY: usize = 16 << 10;
+const SMALL_BODY: u64 = 16 << 10;
 
 /// A request as it travels through surf, which knows its method and URL: surf's own headers can hold less than HTTP's,
 /// and take longer.
@@ -51,7 +51,7 @@ pub(super) struct Deadline {
 
 impl Deadline {
     pub(super) fn passed(&self) -> Failure {
-        Failure::timeout("the reply was not whole", self.limit)
+        Failure::not_whole(self.limit)
     }
 }
 
@@ -67,14 +67,15 @@ impl Arriving {
     /// Reads a body that nobody wants, if it is small, so that its connection can be used again.
     pub(super) async fn drain(self, deadline: &Deadline) {
         if content_length(&self.headers).is_some_and(|length| length <= SMALL_BODY) {
-            let (mut start, mut body) = (self.body.take(SMALL_BODY as u64), Vec::new());
+            let (mut start, mut body) = (self.body.take(SMALL_BODY), Vec::new());
             // A body that breaks off, or takes too long, only costs its connection.
             let _ = deadline.clock.timeout_at(deadline.at, start.read_to_end(&mut body)).await;
         }
     }
 }
 
-fn content_length(headers: &HeaderMap) -> Option<usize> {
+/// How long a body is, as its headers announce it.
+pub(super) fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 

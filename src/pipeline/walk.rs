@@ -98,11 +98,7 @@ impl Running {
 
     /// Takes an item through the steps, from number `step` on, as far as that needs no waiting, and answers what is left.
     fn advance_now(&self, mut parcel: Box<Parcel>, step: usize) -> Option<Rest> {
-        let now = self.clock.timestamp();
-        let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
-        if is_other {
-            parcel.recount();
-        }
+        let (halt, now) = self.come(&mut parcel, step);
         let is_new = parcel.item.origin.replayed.is_none();
         let mut through = 0;
         let rest = self.pass_now(parcel, halt, &mut through).map(|(parcel, halt)| Rest::Item(parcel, halt, now));
@@ -175,12 +171,19 @@ impl Running {
 
     /// Answers where the item goes from step number `step`, unless it is handed over, has children or ends here.
     async fn go_on(&self, mut parcel: Box<Parcel>, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
+        let (halt, now) = self.come(&mut parcel, step);
+        self.pass(parcel, halt, now, families).await
+    }
+
+    /// Takes an item through steps, from number `step` on, as far as it comes by itself, and answers what halts it, and
+    /// when that was.
+    fn come(&self, parcel: &mut Parcel, step: usize) -> (Halt, Timestamp) {
         let now = self.clock.timestamp();
         let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
         if is_other {
             parcel.recount();
         }
-        self.pass(parcel, halt, now, families).await
+        (halt, now)
     }
 
     /// Takes an item through steps, from number `step` on, as far as it comes by itself. What a step fails on is left as

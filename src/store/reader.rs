@@ -39,12 +39,12 @@ impl Readers {
                 Ok(found.value)
             }
             Err(error) => {
-                if is_damage(&error) {
-                    salvage::suspect(&self.file);
-                    let what = format!("{error}; what is whole of it is taken over when it is next opened");
-                    return Err(stop("read", &self.file, what));
+                if !is_damage(&error) {
+                    return Err(stop("read", &self.file, error));
                 }
-                Err(stop("read", &self.file, error))
+                salvage::suspect(&self.file);
+                let cause = format!("{error}; what is whole of it is taken over when it is next opened");
+                Err(stop("read", &self.file, cause))
             }
         }
     }

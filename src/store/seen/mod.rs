@@ -167,15 +167,14 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::store::{folder, schema};
+    use crate::store::{Store, schema};
 
     #[test]
     fn an_altered_key_hides_none_of_those_behind_it() {
         let folder = tempfile::tempdir().unwrap();
+        drop(Store::open(folder.path()).unwrap());
         let file = folder.path().join("gatherd.db");
-        folder::create(&file).unwrap();
-        let mut connection = schema::connect_to_write(&file).unwrap();
-        schema::migrate(&mut connection, 0, schema::VERSION).unwrap();
+        let connection = schema::connect_to_write(&file).unwrap();
         let (pipeline, component) = (Text::from("p"), Text::from("new"));
         let keys: Vec<String> = (0..200).map(|number| format!("key-{number:03}")).collect();
         let seen = keys.iter().map(|key| SeenKey { pipeline: &pipeline, component: &component, key, until: None });
