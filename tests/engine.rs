@@ -389,7 +389,7 @@ fn children_of_children_all_arrive() {
     let double = || {
         computes(|item| {
             let number = number(item);
-            Ok(Outputs::Many(item.clone(), vec![Value::from(number * 2), Value::from(number * 2 + 1)]))
+            Ok(Outputs::Many(vec![Value::from(number * 2), Value::from(number * 2 + 1)]))
         })
     };
     let ran = Bench::new().sink("out", &sink).pipeline("p", numbers(100), vec![double(), double()], &["out"]).run();
@@ -783,7 +783,7 @@ fn an_item_whose_key_is_in_flight_shares_its_outcome() {
         key: (number(item) % 5).to_string().into(),
         kind: MarkKind::Seen { until: None },
     };
-    let marked = || computes(move |item| Ok(Outputs::Marked(item.clone(), mark(item))));
+    let marked = || computes(move |item| Ok(Outputs::Marked(None, Box::new(mark(item)))));
     let sink = accepts();
     let bench = Bench::new().sink("out", &sink).pipeline("p", numbers(1000), vec![marked()], &["out"]);
     let ran = bench.run();
@@ -797,7 +797,8 @@ fn a_mark_is_left_only_by_an_item_that_settled() {
         computes(|item| {
             let key = number(item).to_string().into();
             let kind = MarkKind::Seen { until: None };
-            Ok(Outputs::Marked(item.clone(), Mark { pipeline: "p".into(), component: "new".into(), key, kind }))
+            let mark = Mark { pipeline: "p".into(), component: "new".into(), key, kind };
+            Ok(Outputs::Marked(None, Box::new(mark)))
         })
     };
     let dead = Records::new(|_| Script::Fail(destination_fault()));

@@ -24,7 +24,10 @@ pub trait Source: Send {
 
     /// The item after the last one, if it is plain and needs no waiting for: the engine takes what is at hand without
     /// asking for each whether it shall go on. It asks [`next`](Self::next) for what is not.
-    fn at_hand(&mut self, _ids: ItemIds) -> Option<Plain> {
+    ///
+    /// `position` becomes that of the item, as in [`Produced`]; what stands there before may be that of an earlier item,
+    /// so that it can be moved on.
+    fn at_hand(&mut self, _ids: ItemIds, _position: &mut Option<Position>) -> Option<Plain> {
         None
     }
 }
@@ -35,8 +38,6 @@ pub struct Plain {
     pub value: Value,
     pub labels: Labels,
     pub id: ItemId,
-    /// As in [`Produced`].
-    pub position: Option<Position>,
 }
 
 /// An item as a source makes it.
@@ -109,6 +110,15 @@ impl Position {
 
     pub fn counted(places: Arc<dyn Places>, number: u64) -> Self {
         Self(Place::Counted(places, number))
+    }
+
+    /// Moves a position to another number of the same places: nothing is shared anew for that.
+    #[inline]
+    pub fn count_on<P: Places + 'static>(position: &mut Option<Self>, places: &Arc<P>, number: u64) {
+        match position {
+            Some(Self(Place::Counted(of, at))) if Arc::as_ptr(of).cast() == Arc::as_ptr(places) => *at = number,
+            _ => *position = Some(Self::counted(places.clone(), number)),
+        }
     }
 
     /// What is stored.

@@ -91,17 +91,17 @@ pub enum Outputs {
     Value(Value),
     /// It goes on as this.
     One(Item),
-    /// It goes on unless this mark is known, and leaves the mark behind when it settles.
-    Marked(Item, Mark),
+    /// It goes on, as this if there is something here, unless the mark is known, and leaves the mark behind when it settles.
+    Marked(Option<Item>, Box<Mark>),
     /// The reply is the one whose items settled before; the item ends.
     Unchanged {
         /// How many bytes of body did not have to come again.
         saved: u64,
         /// How the reply is told from later ones, if that has changed.
-        mark: Option<Mark>,
+        mark: Option<Box<Mark>>,
     },
     /// Each of these values goes on as a child of the item, in order.
-    Many(Item, Vec<Value>),
+    Many(Vec<Value>),
 }
 
 /// Why an item was filtered: the `reason` in metrics.

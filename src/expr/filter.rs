@@ -52,6 +52,14 @@ pub enum FilterError {
     TooMuch(String),
 }
 
+/// The outputs of a run. Most have one, which needs no list.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Results {
+    None,
+    One(Value),
+    Many(Vec<Value>),
+}
+
 /// How many outputs a run may have.
 const OUTPUT_LIMIT: usize = 1_000_000;
 
@@ -152,23 +160,40 @@ impl Filter {
 
     /// All outputs.
     pub fn run(&self, input: &Value, scope: &Scope<'_>) -> Result<Vec<Value>, FilterError> {
-        let mut values = Vec::new();
+        Ok(match self.results(input, scope)? {
+            Results::None => Vec::new(),
+            Results::One(value) => vec![value],
+            Results::Many(values) => values,
+        })
+    }
+
+    /// All outputs, without a list if there is one at most.
+    pub fn results(&self, input: &Value, scope: &Scope<'_>) -> Result<Results, FilterError> {
+        if let Some(program) = self.single() {
+            let one = self.one(program, input, scope, |answer| answer.into_value())?;
+            return Ok(one.map_or(Results::None, Results::One));
+        }
+        let mut results = Results::None;
         let mut too_many = false;
         self.outputs(input, scope, &mut |output| {
-            too_many = values.len() == OUTPUT_LIMIT;
+            too_many = matches!(&results, Results::Many(values) if values.len() == OUTPUT_LIMIT);
             if too_many {
                 return Err(Halt::Enough);
             }
             fuel::spend(3);
-            if values.is_empty() {
-                // Most filters have one output.
-                values = Vec::with_capacity(1);
-            }
-            values.push(output.into_value());
+            let output = output.into_value();
+            results = match std::mem::replace(&mut results, Results::None) {
+                Results::None => Results::One(output),
+                Results::One(first) => Results::Many(vec![first, output]),
+                Results::Many(mut values) => {
+                    values.push(output);
+                    Results::Many(values)
+                }
+            };
             Ok(())
         })?;
         match too_many {
-            false => Ok(values),
+            false => Ok(results),
             true => Err(FilterError::TooMuch(format!("it gives more than {OUTPUT_LIMIT} outputs"))),
         }
     }
@@ -181,6 +206,9 @@ impl Filter {
         {
             return Ok(Some(value));
         }
+        if let Some(program) = self.single() {
+            return self.one(program, input, scope, |answer| answer.into_value());
+        }
         let mut first = None;
         self.outputs(input, scope, &mut |output| {
             first = Some(output.into_value());
@@ -191,6 +219,9 @@ impl Filter {
 
     /// Whether the first output is neither `false` nor `null`; no output means false.
     pub fn test(&self, input: &Value, scope: &Scope<'_>) -> Result<bool, FilterError> {
+        if let Some(program) = self.single() {
+            return Ok(self.one(program, input, scope, |answer| answer.is_true())?.unwrap_or(false));
+        }
         let mut first = false;
         self.outputs(input, scope, &mut |output| {
             first = output.is_true();
@@ -203,14 +234,18 @@ impl Filter {
     pub fn one_text(&self, input: &Value, scope: &Scope<'_>) -> Result<Text, FilterError> {
         let failed = |what: &str| Err(FilterError::Failed(what.to_owned()));
         let (mut one, mut more) = (None, false);
-        self.outputs(input, scope, &mut |output| {
-            more = one.is_some();
-            if more {
-                return Err(Halt::Enough);
-            }
-            one = Some(output.into_value());
-            Ok(())
-        })?;
+        if let Some(program) = self.single() {
+            one = self.one(program, input, scope, |answer| answer.into_value())?;
+        } else {
+            self.outputs(input, scope, &mut |output| {
+                more = one.is_some();
+                if more {
+                    return Err(Halt::Enough);
+                }
+                one = Some(output.into_value());
+                Ok(())
+            })?;
+        }
         match one {
             None => failed("it gives nothing, where one result should stand"),
             Some(_) if more => failed("it gives more than one result"),
@@ -222,6 +257,26 @@ impl Filter {
                 failed(&format!("it gives a value of type {kind}, where text, a number or a boolean should stand"))
             }
         }
+    }
+
+    /// The program, if it is a native one that has at most one output.
+    fn single(&self) -> Option<&native::Program> {
+        match &self.0.program {
+            Program::Native(program) if program.is_single() => Some(program),
+            _ => None,
+        }
+    }
+
+    /// What is made of the output of such a program.
+    fn one<T>(
+        &self,
+        program: &native::Program,
+        input: &Value,
+        scope: &Scope<'_>,
+        make: impl FnOnce(Answer<'_>) -> T,
+    ) -> Result<Option<T>, FilterError> {
+        let seen = Seen::new(scope);
+        fuel::metered(scope.fuel, || program.one(input, &seen, make))
     }
 
     /// Hands each output to `take`, until that wants no more.

@@ -52,6 +52,15 @@ impl Meter {
         }
     }
 
+    /// What the meter reads, if a run is under way.
+    fn outer(&self) -> Option<Self> {
+        (self.stack.get() != 0).then(|| {
+            let outer = Self::idle();
+            outer.take(self);
+            outer
+        })
+    }
+
     fn take(&self, other: &Self) {
         self.units.set(other.units.get());
         self.made.set(other.made.get());
@@ -99,18 +108,18 @@ fn halt(stop: Stop) -> ! {
 
 /// Runs `work` with this much fuel.
 pub(super) fn metered<T>(fuel: Fuel, work: impl FnOnce() -> Result<T, FilterError>) -> Result<T, FilterError> {
-    let outer = Meter::idle();
-    METER.with(|meter| {
-        outer.take(meter);
+    let outer = METER.with(|meter| {
+        let outer = meter.outer();
         meter.take(&Meter::idle());
         meter.units.set(match fuel {
             Fuel::Inline => INLINE_UNITS,
             Fuel::Blocking => BLOCKING_UNITS,
         });
         meter.stack.set(stack_address());
+        outer
     });
     let result = catch_unwind(AssertUnwindSafe(work));
-    METER.with(|meter| meter.take(&outer));
+    METER.with(|meter| meter.take(&outer.unwrap_or(Meter::idle())));
     result.unwrap_or_else(|payload| {
         Err(match payload.downcast::<Stop>() {
             Ok(stop) => FilterError::from(*stop),

@@ -14,7 +14,7 @@ mod rewrite;
 mod template;
 
 use filter::shortened;
-pub use filter::{Engine, Filter, FilterError, Fuel, Scope, Vars};
+pub use filter::{Engine, Filter, FilterError, Fuel, Results, Scope, Vars};
 pub use template::{Encoding, Template};
 
 /// Text that is no filter or template: what is wrong, and which bytes of the text show it.

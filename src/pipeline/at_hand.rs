@@ -3,7 +3,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
@@ -20,6 +20,10 @@ use crate::runtime::{self, Panic};
 /// After so many items other tasks have their turn.
 const TURN: usize = 256;
 
+/// What has settled without leaving anything behind is committed after so many items or so long a time, or once the
+/// source has nothing more at hand: each commit is a few wake-ups and an fsync.
+const GATHERED: (usize, Duration) = (20_000, Duration::from_millis(10));
+
 /// Takes what a source has at hand.
 pub(super) struct AtHand {
     ids: ItemIds,
@@ -29,6 +33,9 @@ pub(super) struct AtHand {
     /// Items that are left of this turn.
     left: usize,
     counted: Counted,
+    /// How many have settled that the settler was not told of, and when it was told the last time.
+    untold: usize,
+    told: Option<Instant>,
 }
 
 /// What is not in the pipeline's counters yet.
@@ -41,6 +48,8 @@ struct Counted {
     /// Items that have settled, and the position behind them.
     settled: usize,
     position: Option<Position>,
+    /// That of the item under way, or of one that has ended.
+    moving: Option<Position>,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -63,6 +72,8 @@ impl AtHand {
             limits,
             origin: (limits == 0).then(|| Arc::new(Origin::new(name.clone(), None, 0))),
             left: TURN,
+            untold: 0,
+            told: None,
             counted: Counted { steps: vec![Passing::default(); pipeline.steps.len()], ..Counted::default() },
         }
     }
@@ -76,7 +87,14 @@ impl AtHand {
         let made = self.counted.made;
         self.counted.flush(pipeline, instant);
         self.left -= made;
+        self.untold += made;
+        let is_time = self.told.is_none_or(|told| instant.duration_since(told) >= GATHERED.1);
+        if is_time || self.untold >= GATHERED.0 {
+            self.told = Some(instant);
+            self.tell(pipeline);
+        }
         if let Some(Waits { parcel, halt }) = taken.map_err(|panic| panicked(&Panic::from(panic)))? {
+            self.tell(pipeline);
             pipeline.advance_from(parcel, halt, now).await;
         }
         if self.left == 0 {
@@ -84,6 +102,14 @@ impl AtHand {
             runtime::yield_now().await;
         }
         Ok(made > 0)
+    }
+
+    /// Has what has settled so far committed.
+    pub(super) fn tell(&mut self, pipeline: &Running) {
+        if self.untold > 0 {
+            self.untold = 0;
+            pipeline.ledger.ends.tell();
+        }
     }
 
     fn take_inline(
@@ -94,29 +120,38 @@ impl AtHand {
         now: Timestamp,
     ) -> Option<Waits> {
         let counted = &mut self.counted;
+        // Items that end here take turns in one place.
+        let mut place: Option<Item> = None;
         while counted.made < most && pipeline.budget.has_room_now() {
-            let Plain { value, labels, id, position } = source.at_hand(self.ids)?;
+            let Plain { value, labels, id } = source.at_hand(self.ids, &mut counted.moving)?;
             counted.made += 1;
-            let origin = match &self.origin {
-                Some(origin) => origin.clone(),
-                None => Arc::new(Origin::new(pipeline.name.clone(), None, self.limits)),
+            let item = match (&self.origin, &mut place) {
+                (Some(_), Some(item)) => {
+                    (item.value, item.labels, item.id) = (value, labels, id);
+                    item
+                }
+                (Some(origin), place) => place.insert(Item::new(origin.clone(), id, value, labels)),
+                (None, place) => {
+                    let origin = Arc::new(Origin::new(pipeline.name.clone(), None, self.limits));
+                    place.insert(Item::new(origin, id, value, labels))
+                }
             };
-            let mut item = Item::new(origin, id, value, labels);
-            let halt = pipeline.compute_on(&mut item, 0, now, &mut counted.steps).halt;
+            let halt = pipeline.compute_on(item, 0, now, &mut counted.steps).halt;
             match halt {
                 Halt::Through if pipeline.sinks.is_empty() => {
                     pipeline.counters.look_at(&item.value);
                     counted.through += 1;
                     counted.unwanted += 1;
-                    counted.settle(position);
+                    counted.settle();
                 }
                 Halt::Outputs(step, Outputs::Filtered(reason)) => {
                     pipeline.steps[step].counters.filtered(reason, 1);
-                    counted.settle(position);
+                    counted.settle();
                 }
                 halt => {
                     counted.pass_settled(pipeline);
-                    let parcel = begin(pipeline, item, position);
+                    let item = place.take().expect("the item was put there above");
+                    let parcel = begin(pipeline, item, counted.moving.take());
                     if let Some((parcel, halt)) = pipeline.pass_now(parcel, halt, &mut counted.through) {
                         return Some(Waits { parcel, halt });
                     }
@@ -136,10 +171,10 @@ fn begin(pipeline: &Running, item: Item, position: Option<Position>) -> Box<Parc
 }
 
 impl Counted {
-    fn settle(&mut self, position: Option<Position>) {
+    fn settle(&mut self) {
         self.settled += 1;
-        if position.is_some() {
-            self.position = position;
+        if self.moving.is_some() {
+            std::mem::swap(&mut self.position, &mut self.moving);
         }
     }
 

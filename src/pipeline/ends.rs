@@ -49,6 +49,8 @@ struct State {
     /// Whether an item was abandoned: the position then stays before it, and the source must be opened anew.
     abandoned: bool,
     news: News,
+    /// Whether the settler shall take the news. What has settled without leaving anything behind may gather first.
+    is_due: bool,
     /// Items of the commit that is on its way, and how many of them ended outside.
     committing: usize,
     committing_outside: usize,
@@ -102,7 +104,8 @@ impl Ends {
         state.first + state.slots.len() as u64 - 1
     }
 
-    /// Notes items that the source made and that have settled already, and the position behind them.
+    /// Notes items that the source made and that have settled already, and the position behind them. They are committed
+    /// with what ends next, or after [`Ends::tell`].
     pub(super) fn pass(&self, items: usize, position: Option<Position>) {
         let mut state = self.state();
         state.news.items += items;
@@ -112,7 +115,11 @@ impl Ends {
             state.ahead += items;
             state.slots.push_back(Slot { position, lease: None, told: None, items, ended: true });
         }
-        self.wake(state);
+    }
+
+    /// Has the settler take what has passed so far.
+    pub(super) fn tell(&self) {
+        self.tell_all(self.state());
     }
 
     /// How many more items the source may make, if at most `most` of them may be in flight.
@@ -170,6 +177,11 @@ impl Ends {
             Ended { outcome, end: End::Root(sequence) } => state.end_root(sequence, outcome),
             other => state.news.others.push_back(other),
         }
+        self.tell_all(state);
+    }
+
+    fn tell_all(&self, mut state: MutexGuard<'_, State>) {
+        state.is_due = true;
         self.wake(state);
     }
 
@@ -189,10 +201,10 @@ impl Ends {
     pub(super) async fn news(&self) -> Option<News> {
         poll_fn(|context| {
             let mut state = self.state();
-            if state.news.is_empty() {
-                if state.is_complete {
-                    return Poll::Ready(None);
-                }
+            if state.is_complete && state.news.is_empty() {
+                return Poll::Ready(None);
+            }
+            if !state.has_due_news() {
                 state.settler = Some(context.waker().clone());
                 return Poll::Pending;
             }
@@ -200,6 +212,7 @@ impl Ends {
             if news.others.len() > GROUP {
                 state.news.others = news.others.split_off(GROUP);
             }
+            state.is_due = !state.news.is_empty();
             state.committing = news.items;
             state.committing_outside = news.outside;
             Poll::Ready(Some(news))
@@ -235,6 +248,10 @@ impl Ends {
 }
 
 impl State {
+    fn has_due_news(&self) -> bool {
+        (self.is_due || self.is_complete) && !self.news.is_empty()
+    }
+
     fn end_root(&mut self, sequence: u64, outcome: Outcome) {
         let place = usize::try_from(sequence - self.first).expect("at most AHEAD items are unsettled");
         let slot = &mut self.slots[place];
@@ -301,6 +318,7 @@ mod tests {
     use super::*;
     use crate::model::Value;
     use crate::runtime::block_on;
+    use futures_lite::future::poll_once;
 
     struct Bench(Arc<Ends>);
 
@@ -315,6 +333,7 @@ mod tests {
             ends.iter().for_each(|(sequence, outcome)| {
                 settler.end(Ended { outcome: *outcome, end: End::Root(*sequence) });
             });
+            self.0.tell();
             let position = block_on(self.0.news()).unwrap().position;
             self.0.committed();
             position.map(|position| position.into_value().as_i64().unwrap())
@@ -340,6 +359,7 @@ mod tests {
         let bench = Bench(Arc::default());
         let position = |value: i64| Some(Position::new(Value::from(value)));
         bench.0.pass(3, position(2));
+        assert!(block_on(poll_once(bench.0.news())).is_none(), "they may gather");
         assert_eq!(bench.end(&[]), Some(2));
         let slow = bench.begin(3);
         bench.0.pass(5, position(8));
@@ -360,6 +380,7 @@ mod tests {
             assert_eq!(ends.begin(None, None, None), item);
         }
         assert_eq!(ends.room(most), 30);
+        ends.tell();
         assert_eq!(block_on(ends.news()).unwrap().items, 40);
         assert_eq!(ends.room(most), 30);
         ends.committed();

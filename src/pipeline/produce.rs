@@ -108,9 +108,13 @@ async fn next(pipeline: &Running, source: &mut dyn Source, at_hand: &mut AtHand,
         match at_hand.take(pipeline, source).await {
             Ok(true) => {}
             Ok(false) => break,
-            Err(fault) => return Next::Fault(fault),
+            Err(fault) => {
+                at_hand.tell(pipeline);
+                return Next::Fault(fault);
+            }
         }
     }
+    at_hand.tell(pipeline);
     if pipeline.life.is_stopping() {
         return Next::End;
     }

@@ -301,7 +301,9 @@ impl Running {
                 None
             }
             Outputs::Marked(item, mark) => {
-                parcel.replace(item);
+                if let Some(item) = item {
+                    parcel.replace(item);
+                }
                 let parcel = self.leave_mark(parcel, mark, counters)?;
                 counters.left(1);
                 Some((parcel, step + 1))
@@ -310,16 +312,15 @@ impl Running {
                 counters.saved(saved);
                 counters.filtered(Reason::Unchanged, 1);
                 let ack = match mark {
-                    Some(mark) => parcel.ack.branch(vec![mark.into()], None),
+                    Some(mark) => parcel.ack.branch(vec![(*mark).into()], None),
                     None => parcel.ack,
                 };
                 ack.settle(Outcome::Filtered);
                 None
             }
-            Outputs::Many(item, values) => {
+            Outputs::Many(values) => {
                 counters.left(values.len());
                 parcel.charge.set(values.iter().map(Value::size_in_memory).sum());
-                parcel.item = item;
                 families.push(Family { parent: parcel, children: values.into_iter().enumerate(), next_step: step + 1 });
                 None
             }
@@ -328,11 +329,16 @@ impl Running {
 
     /// The item goes on if its mark is neither in the store nor in flight, and leaves it behind when it settles. A
     /// replayed item goes on in any case, and so does one with a mark that filters nothing.
-    fn leave_mark(&self, mut parcel: Box<Parcel>, mark: Mark, counters: &ComponentCounters) -> Option<Box<Parcel>> {
+    fn leave_mark(
+        &self,
+        mut parcel: Box<Parcel>,
+        mark: Box<Mark>,
+        counters: &ComponentCounters,
+    ) -> Option<Box<Parcel>> {
         let filters = !matches!(mark.kind, MarkKind::Validator(_));
         if parcel.item.origin.replayed.is_some() || !filters {
             leave_at_once(&mut parcel.ack, &mark);
-            parcel.ack = parcel.ack.branch(vec![mark.into()], None);
+            parcel.ack = parcel.ack.branch(vec![(*mark).into()], None);
             return Some(parcel);
         }
         let flights = &self.ledger.flights;
@@ -354,7 +360,7 @@ impl Running {
             },
         };
         leave_at_once(&mut ack, &mark);
-        parcel.ack = ack.branch(vec![mark.into()], Some(flight));
+        parcel.ack = ack.branch(vec![(*mark).into()], Some(flight));
         Some(parcel)
     }
 

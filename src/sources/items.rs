@@ -165,28 +165,27 @@ struct Reading {
 }
 
 impl Reading {
-    /// The next item, what tells it from others, and the position behind it.
-    fn step(&mut self) -> Option<(Value, [u8; 16], Position)> {
+    /// The next item, and what tells it from others.
+    fn step(&mut self) -> Option<(Value, [u8; 16])> {
         let value = self.list.get(self.next)?;
         let place = Place::bytes(self.run.run, self.next);
         self.next += 1;
-        Some((value, place, Position::counted(self.run.clone(), self.next)))
+        Some((value, place))
     }
 }
 
 #[async_trait]
 impl Source for Reading {
     async fn next(&mut self) -> Result<Option<Produced>, Fault> {
-        let made = self.step().map(|(value, place, position)| Produced {
-            position: Some(position),
-            ..Produced::new(value, place.to_vec())
-        });
-        Ok(made)
+        let Some((value, place)) = self.step() else { return Ok(None) };
+        let position = Position::counted(self.run.clone(), self.next);
+        Ok(Some(Produced { position: Some(position), ..Produced::new(value, place.to_vec()) }))
     }
 
-    fn at_hand(&mut self, ids: ItemIds) -> Option<Plain> {
-        let (value, place, position) = self.step()?;
-        Some(Plain { value, labels: Labels::default(), id: ids.at(&place), position: Some(position) })
+    fn at_hand(&mut self, ids: ItemIds, position: &mut Option<Position>) -> Option<Plain> {
+        let (value, place) = self.step()?;
+        Position::count_on(position, &self.run, self.next);
+        Some(Plain { value, labels: Labels::default(), id: ids.at(&place) })
     }
 }
 

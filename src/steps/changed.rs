@@ -60,7 +60,7 @@ impl Transform for Comparing {
         let outputs = self.settings.of.run(&item.value, &scope.of(item)).map_err(fault)?;
         let kind = MarkKind::Last { digest: digest(&Value::array(outputs)) };
         let (pipeline, component) = (self.pipeline.clone(), self.component.clone());
-        Ok(Outputs::Marked(item.clone(), Mark { pipeline, component, key, kind }))
+        Ok(Outputs::Marked(None, Box::new(Mark { pipeline, component, key, kind })))
     }
 }
 

@@ -97,7 +97,7 @@ impl Transform for Opening {
         let deadline = Deadline { clock: self.clock.clone(), at: self.clock.instant() + TIME };
         let page = item.labels.get("url").and_then(|url| Url::parse(url.as_text()?).ok());
         let links = self.settings.links(&parse(html, &deadline)?, page.as_ref(), &deadline)?;
-        Ok(if links.is_empty() { Outputs::Filtered(Reason::NoMatch) } else { Outputs::Many(item.clone(), links) })
+        Ok(if links.is_empty() { Outputs::Filtered(Reason::NoMatch) } else { Outputs::Many(links) })
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::component::{
     FilterFault, Kind, Opened, Outputs, Reason, Repeats, Step, StepContext, StepSettings, Transform, TransformScope,
 };
-use crate::expr::Filter;
+use crate::expr::{Filter, Results};
 use crate::model::Item;
 use crate::settings::Section;
 
@@ -57,12 +57,11 @@ impl StepSettings for Map {
 
 impl Transform for Map {
     fn apply(&self, item: &Item, scope: &TransformScope) -> Result<Outputs, FilterFault> {
-        let values = self.filter.run(&item.value, &scope.of(item));
-        let mut values = values.map_err(|error| FilterFault::new(self.name, error, scope.fuel))?;
-        Ok(match values.len() {
-            0 => Outputs::Filtered(Reason::NoMatch),
-            1 => Outputs::Value(values.remove(0)),
-            _ => Outputs::Many(item.clone(), values),
+        let results = self.filter.results(&item.value, &scope.of(item));
+        Ok(match results.map_err(|error| FilterFault::new(self.name, error, scope.fuel))? {
+            Results::None => Outputs::Filtered(Reason::NoMatch),
+            Results::One(value) => Outputs::Value(value),
+            Results::Many(values) => Outputs::Many(values),
         })
     }
 }

@@ -81,6 +81,7 @@ mod tests {
         step.apply(item, &scope).map(|outputs| match outputs {
             Outputs::Same => Outputs::One(item.clone()),
             Outputs::Value(value) => Outputs::One(item.with_value(value)),
+            Outputs::Marked(None, mark) => Outputs::Marked(Some(item.clone()), mark),
             other => other,
         })
     }
@@ -95,7 +96,7 @@ mod tests {
                 let labels = labels.iter().filter(|_| !unchanged).map(|(name, value)| format!(" {name}={value}"));
                 format!("one {}{}", item.value, labels.collect::<String>())
             }
-            Ok(Outputs::Marked(item, mark)) => {
+            Ok(Outputs::Marked(Some(item), mark)) => {
                 let kind = match mark.kind {
                     MarkKind::Seen { until: None } => "for ever".to_owned(),
                     MarkKind::Seen { until: Some(until) } => format!("until {until}"),
@@ -104,9 +105,11 @@ mod tests {
                 };
                 format!("marked {} {}/{} {} {kind}", item.value, mark.pipeline, mark.component, mark.key)
             }
-            Ok(Outputs::Same | Outputs::Value(_)) => unreachable!("`apply` shows the item that these are about"),
+            Ok(Outputs::Same | Outputs::Value(_) | Outputs::Marked(None, _)) => {
+                unreachable!("`apply` shows the item that these are about")
+            }
             Ok(Outputs::Unchanged { .. }) => unreachable!("only requests answer this"),
-            Ok(Outputs::Many(_, values)) => format!("many {}", Value::array(values)),
+            Ok(Outputs::Many(values)) => format!("many {}", Value::array(values)),
             Err(FilterFault::Fault(fault)) => format!("rejected {}: {fault}", fault.kind.name()),
             Err(FilterFault::OutOfFuel) => "out of fuel".to_owned(),
         }

@@ -58,7 +58,7 @@ impl Transform for Opening {
         // A time beyond what a calendar holds is for ever.
         let until = self.settings.keep.and_then(|keep| scope.now.checked_add(keep).ok());
         let (pipeline, component) = (self.pipeline.clone(), self.component.clone());
-        Ok(Outputs::Marked(item.clone(), Mark { pipeline, component, key, kind: MarkKind::Seen { until } }))
+        Ok(Outputs::Marked(None, Box::new(Mark { pipeline, component, key, kind: MarkKind::Seen { until } })))
     }
 }
 

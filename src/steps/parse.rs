@@ -97,7 +97,7 @@ impl Transform for Parse {
             Format::Csv => self.parse_csv(bytes)?,
             Format::Lines => lines(text(bytes)?).map(|(_, line)| Value::from(line)).collect(),
         };
-        Ok(if values.is_empty() { Outputs::Filtered(Reason::NoMatch) } else { Outputs::Many(item.clone(), values) })
+        Ok(if values.is_empty() { Outputs::Filtered(Reason::NoMatch) } else { Outputs::Many(values) })
     }
 }
 

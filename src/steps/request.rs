@@ -227,7 +227,7 @@ impl Fetch for RequestStep {
         };
         let item = Item { labels, ..item.with_value(value) };
         Ok(match mark {
-            Some(mark) => Outputs::Marked(item, mark),
+            Some(mark) => Outputs::Marked(Some(item), Box::new(mark)),
             None => Outputs::One(item),
         }
         .into())

@@ -51,6 +51,26 @@ impl Program {
         }
     }
 
+    /// Whether it has one output at most.
+    pub(super) fn is_single(&self) -> bool {
+        !self.root.many
+    }
+
+    /// What is made of the output, if there is one. For those that have one at most, with the meter on.
+    pub(super) fn one<T>(
+        &self,
+        input: &Value,
+        seen: &Seen<'_>,
+        make: impl FnOnce(Answer<'_>) -> T,
+    ) -> Result<Option<T>, FilterError> {
+        let here = Here { input: View::input(input), bindings: &Bindings { last: None } };
+        let answer = Run { seen }.one(&self.root, here).map_err(filter::failed)?;
+        if !self.multiplies {
+            fuel::forget_nested_made();
+        }
+        Ok(answer.map(make))
+    }
+
     /// Hands every output to `out`. To be called with the meter on.
     pub(super) fn run(
         &self,
@@ -60,17 +80,7 @@ impl Program {
     ) -> Result<(), FilterError> {
         let run = Run { seen };
         let here = Here { input: View::input(input), bindings: &Bindings { last: None } };
-        let flow = if self.root.many {
-            run.each(&self.root, here, out)
-        } else {
-            run.one(&self.root, here).map_err(Halt::Failed).and_then(|answer| {
-                if !self.multiplies {
-                    fuel::forget_nested_made();
-                }
-                answer.map_or(Ok(()), out)
-            })
-        };
-        match flow {
+        match run.each(&self.root, here, out) {
             Err(Halt::Failed(failure)) => Err(filter::failed(failure)),
             Ok(()) | Err(Halt::Enough) => Ok(()),
         }

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 
 use self::reader::{Found, Reader};
 use self::records::{Format, Record, Records};
-use crate::component::{Kind, Opened, Plain, Produced, Promise, Source, SourceContext, SourceSettings};
+use crate::component::{Kind, Opened, Plain, Position, Produced, Promise, Source, SourceContext, SourceSettings};
 use crate::model::{Fault, FaultKind, ItemIds, Size};
 use crate::runtime::{Clock, Panic, blocking};
 use crate::settings::Section;
@@ -245,10 +245,11 @@ impl Source for Reading {
         }
     }
 
-    fn at_hand(&mut self, ids: ItemIds) -> Option<Plain> {
-        let Produced { value, labels, position, place, .. } =
+    fn at_hand(&mut self, ids: ItemIds, position: &mut Option<Position>) -> Option<Plain> {
+        let Produced { value, labels, position: behind, place, .. } =
             self.ready.pop_front_if(|item| item.fault.is_none() && item.position.is_some())?;
-        Some(Plain { value, labels, id: ids.at(&place), position })
+        *position = behind;
+        Some(Plain { value, labels, id: ids.at(&place) })
     }
 }
 

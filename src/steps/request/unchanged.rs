@@ -207,7 +207,7 @@ impl Known {
                 let is_noted = known.etag == validator.etag && known.last_modified == validator.last_modified;
                 let mark =
                     if is_noted && !self.skipping.is_old(known) { None } else { Some(self.mark(Some(validator))) };
-                Compared::Unchanged(Outputs::Unchanged { saved: 0, mark })
+                Compared::Unchanged(Outputs::Unchanged { saved: 0, mark: mark.map(Box::new) })
             }
             _ => Compared::Changed(Some(self.mark(Some(validator)))),
         }
