@@ -26,7 +26,7 @@ pub use activity::Busy;
 pub use async_std::net::ToSocketAddrs;
 pub use async_std::os::unix::net::{UnixListener, UnixStream};
 pub use group_thread::{GroupThread, GroupWork};
-pub use tcp::{Look, TcpListener, TcpStream};
+pub use tcp::{TcpListener, TcpStream};
 
 /// Sets the number of executor threads. Only the first call before the first task has an effect.
 pub fn set_threads(threads: usize) {

@@ -1,6 +1,6 @@
 //! Reads the body of a reply, within its limits and as memory has room for it.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -36,21 +36,17 @@ pub(super) struct BodyReader<'a> {
 impl BodyReader<'_> {
     /// Reads a body to its end, which must come before `deadline`. The time that it waits for room in memory is not
     /// counted: that is no fault of the server.
-    ///
-    /// In a box, so that a request which waits for the head of its reply holds no room for it.
-    pub(super) fn read<'a>(
-        &'a self,
-        body: Body,
-        headers: &'a HeaderMap,
-        deadline: Instant,
-    ) -> Pin<Box<dyn Future<Output = Result<Bytes, Failure>> + Send + 'a>> {
-        Box::pin(self.read_in_time(body, headers, deadline))
+    pub(super) async fn read(&self, mut body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
+        // Small bodies mostly come with their heads.
+        if let Some(whole) = body.take_whole() {
+            self.meter.grow(whole.len()).await;
+            return Ok(whole);
+        }
+        // In a box, so that a request which waits for the head of its reply holds no room for it.
+        Box::pin(self.read_in_time(body, headers, deadline)).await
     }
 
     async fn read_in_time(&self, body: Body, headers: &HeaderMap, deadline: Instant) -> Result<Bytes, Failure> {
-        if body.is_over() {
-            return Ok(Bytes::new());
-        }
         let announced = content_length(headers);
         if announced.is_some_and(|announced| announced > self.limits.max_body.0) {
             return Err(too_large(self.limits.max_body));

@@ -10,7 +10,8 @@ use surf::middleware::{Middleware, Next};
 use surf::{Client, Request, Response};
 use url::Url;
 
-use super::transport::{Arriving, Exchange};
+use super::pool::Arriving;
+use super::transport::Exchange;
 use crate::model::secret;
 
 /// A cookie of more bytes than this is not kept, and neither are more cookies than this (RFC 6265, section 6.1).

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 
 use async_compression::futures::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter as ZstdParameter;
+use bytes::Bytes;
 use futures_lite::io::BufReader;
 use futures_lite::{AsyncBufRead, AsyncBufReadExt, AsyncRead};
 use http::HeaderMap;
@@ -49,9 +50,12 @@ impl Body {
         Ok(body)
     }
 
-    /// Whether nothing comes.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self, Self::Plain(body) if body.is_over())
+    /// All of it, if that is here and need not be expanded.
+    pub(super) fn take_whole(&mut self) -> Option<Bytes> {
+        match self {
+            Self::Plain(body) => body.take_whole(),
+            Self::Expanded(_) => None,
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use surf::http::{Request, Response, StatusCode};
 use url::Url;
 
-use super::transport::{Arriving, Exchange};
+use super::pool::Arriving;
+use super::transport::Exchange;
 
 /// So many of each are kept.
 const KEPT: usize = 64;

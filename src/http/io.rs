@@ -8,11 +8,12 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
+use bytes::Buf;
 use futures_lite::{AsyncRead, AsyncWrite};
 use futures_rustls::TlsStream;
 use hyper::rt::ReadBufCursor;
 
-use crate::runtime::{self, Clock, Look, TcpStream, UnixStream};
+use crate::runtime::{self, Clock, TcpStream, UnixStream};
 
 /// A connection, encrypted or not.
 pub(super) enum Stream {
@@ -28,58 +29,32 @@ pub(super) enum Stream {
 const READ_SIZE: usize = 64 << 10;
 
 thread_local! {
-    /// Where bytes land between the socket and hyper's buffer, which may be uninitialized and so cannot be read
-    /// into without unsafe code. One a thread costs less than zeroing hyper's at every read.
     static LANDING: RefCell<Box<[u8]>> = RefCell::new(vec![0; READ_SIZE].into_boxed_slice());
 }
 
-impl hyper::rt::Read for Stream {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        mut buffer: ReadBufCursor<'_>,
-    ) -> Poll<io::Result<()>> {
-        LANDING.with_borrow_mut(|landing| {
-            let room = buffer.remaining().min(landing.len());
-            let landing = &mut landing[..room];
-            let read = ready!(match &mut *self {
-                Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_read(context, landing),
-                Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, landing),
-                Stream::Local(stream) => Pin::new(stream).poll_read(context, landing),
-            })?;
-            buffer.put_slice(&landing[..read]);
-            Poll::Ready(Ok(()))
-        })
+/// Does something with the room where bytes of this thread's connections land before they are copied to where they
+/// belong: a connection that waits holds none, and bytes come into memory that is there and initialized.
+pub(super) fn with_landing<T>(landed: impl FnOnce(&mut [u8]) -> T) -> T {
+    LANDING.with_borrow_mut(|landing| landed(landing))
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        match &mut *self {
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_read(context, buffer),
+            Stream::Local(stream) => Pin::new(stream).poll_read(context, buffer),
+        }
     }
 }
 
-impl hyper::rt::Write for Stream {
+impl AsyncWrite for Stream {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match &mut *self {
             Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Encrypted(stream) => Pin::new(stream).poll_write(context, bytes),
             Stream::Local(stream) => Pin::new(stream).poll_write(context, bytes),
         }
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
-            Stream::Local(stream) => Pin::new(stream).poll_flush(context),
-        }
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut *self {
-            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_close(context),
-            Stream::Encrypted(stream) => Pin::new(stream).poll_close(context),
-            Stream::Local(stream) => Pin::new(stream).poll_close(context),
-        }
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
     }
 
     fn poll_write_vectored(
@@ -93,6 +68,63 @@ impl hyper::rt::Write for Stream {
             Stream::Local(stream) => Pin::new(stream).poll_write_vectored(context, parts),
         }
     }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_flush(context),
+            Stream::Local(stream) => Pin::new(stream).poll_flush(context),
+        }
+    }
+
+    fn poll_close(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Stream::Plain(stream) | Stream::ToProxy(stream) => Pin::new(stream).poll_close(context),
+            Stream::Encrypted(stream) => Pin::new(stream).poll_close(context),
+            Stream::Local(stream) => Pin::new(stream).poll_close(context),
+        }
+    }
+}
+
+impl hyper::rt::Read for Stream {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        mut buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        with_landing(|landing| {
+            let room = buffer.remaining().min(landing.len());
+            let read = ready!(AsyncRead::poll_read(self, context, &mut landing[..room]))?;
+            buffer.put_slice(&landing[..read]);
+            Poll::Ready(Ok(()))
+        })
+    }
+}
+
+impl hyper::rt::Write for Stream {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write(self, context, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_flush(self, context)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        AsyncWrite::poll_close(self, context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        AsyncWrite::poll_write_vectored(self, context, parts)
+    }
 }
 
 impl Stream {
@@ -101,13 +133,32 @@ impl Stream {
         matches!(self, Stream::Encrypted(stream) if stream.get_ref().1.alpn_protocol() == Some(b"h2"))
     }
 
-    /// How to make it look for what has come; nothing for a socket of this machine, which always does.
-    pub(super) fn look(&self) -> Option<Look> {
+    /// Has the next read ask the kernel for bytes, whatever it has said before.
+    pub(super) fn look(&mut self) {
         match self {
-            Stream::Plain(stream) | Stream::ToProxy(stream) => Some(stream.look()),
-            Stream::Encrypted(stream) => Some(stream.get_ref().0.look()),
-            Stream::Local(_) => None,
+            Stream::Plain(stream) | Stream::ToProxy(stream) => stream.look(),
+            Stream::Encrypted(stream) => stream.get_mut().0.look(),
+            // This one always asks.
+            Stream::Local(_) => {}
         }
+    }
+
+    /// Writes all of this, and takes off `bytes` what is written.
+    pub(super) fn poll_write_all(&mut self, context: &mut Context<'_>, bytes: &mut impl Buf) -> Poll<io::Result<()>> {
+        while bytes.has_remaining() {
+            let mut parts = [IoSlice::new(&[]), IoSlice::new(&[])];
+            let count = bytes.chunks_vectored(&mut parts);
+            let written = ready!(Pin::new(&mut *self).poll_write_vectored(context, &parts[..count]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            bytes.advance(written);
+        }
+        Pin::new(self).poll_flush(context)
+    }
+
+    pub(super) fn is_encrypted(&self) -> bool {
+        matches!(self, Stream::Encrypted(_))
     }
 
     pub(super) fn is_to_proxy(&self) -> bool {

@@ -13,7 +13,8 @@ use url::Url;
 
 use super::endpoint::Endpoint;
 use super::failure::{Failure, shown};
-use super::transport::{Arriving, Exchange};
+use super::pool::Arriving;
+use super::transport::Exchange;
 use crate::model::FaultKind;
 
 /// What may go to another origin than the one that the request was written for. All else may be a credential.

@@ -16,7 +16,7 @@ use surf::{Error, HttpClient};
 use super::auth::Token;
 use super::envelopes::Envelopes;
 use super::failure::Failure;
-use super::pool::{Outgoing, ReplyBody};
+use super::pool::{Arriving, Outgoing, ReplyBody};
 use super::route::Route;
 use super::wire::{Script, Sent, Wire};
 use crate::runtime::Clock;
@@ -53,14 +53,6 @@ impl Deadline {
     pub(super) fn passed(&self) -> Failure {
         Failure::not_whole(self.limit)
     }
-}
-
-/// A reply as the server sent it, its body still on the way. surf's own types cannot hold every status and header that
-/// servers send, and guess what they do not know of a body, so it travels as an extension of surf's response.
-pub(super) struct Arriving {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: ReplyBody,
 }
 
 impl Arriving {
@@ -117,9 +109,8 @@ impl HttpClient for Transport {
             let sending = pin!(route.pool(url).send(&outgoing, route.limits.max_body));
             deadline.clock.timeout_at(until, sending).await
         };
-        let (head, body) = sent.unwrap_or_else(|| Err(late())).map_err(Failure::into_surf)?.into_parts();
+        let reply = sent.unwrap_or_else(|| Err(late())).map_err(Failure::into_surf)?;
         self.envelopes.sent(request);
-        let reply = Arriving { status: head.status.as_u16(), headers: head.headers, body };
         Ok(self.envelopes.response(nearest_known(reply.status), reply))
     }
 }

@@ -6,8 +6,6 @@
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 
 use async_io::Async;
@@ -53,24 +51,6 @@ pub struct TcpStream {
     socket: Async<std::net::TcpStream>,
     /// The last read took all that was there: before the next, the kernel has to say that there is more.
     is_drained: bool,
-    looks: Look,
-}
-
-/// Makes a connection ask the kernel at its next read, whatever it was told before.
-///
-/// The reactor may take an event for one that was known already, and wake once more for it, a little later: too late for
-/// whoever asks now whether the other side has ended an idle connection.
-#[derive(Clone, Default)]
-pub struct Look(Arc<AtomicBool>);
-
-impl Look {
-    pub fn ask(&self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-
-    fn is_asked(&self) -> bool {
-        self.0.load(Ordering::Relaxed) && self.0.swap(false, Ordering::Relaxed)
-    }
 }
 
 impl TcpStream {
@@ -79,11 +59,15 @@ impl TcpStream {
     }
 
     fn of(socket: Async<std::net::TcpStream>) -> Self {
-        Self { socket, is_drained: false, looks: Look::default() }
+        Self { socket, is_drained: false }
     }
 
-    pub fn look(&self) -> Look {
-        self.looks.clone()
+    /// Has the next read ask the kernel, whatever it has said before.
+    ///
+    /// The reactor may take an event for one that was known already, and wake once more for it, a little later: too late
+    /// for whoever asks now whether the other side has ended an idle connection.
+    pub fn look(&mut self) {
+        self.is_drained = false;
     }
 
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
@@ -97,9 +81,6 @@ impl TcpStream {
 
 impl AsyncRead for TcpStream {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
-        if self.looks.is_asked() {
-            self.is_drained = false;
-        }
         loop {
             if self.is_drained {
                 ready!(self.socket.poll_readable(context))?;

@@ -9,7 +9,8 @@ use surf::{Client, Request, Response};
 use super::credentials::Credentials;
 use crate::http::envelopes::Envelopes;
 use crate::http::failure::Failure;
-use crate::http::transport::{Arriving, Exchange};
+use crate::http::pool::Arriving;
+use crate::http::transport::Exchange;
 
 /// Signs requests that go to the client's own origin, and no others. Stands below the redirects, so that what it adds
 /// to a URL shows nowhere.

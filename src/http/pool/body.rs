@@ -2,11 +2,11 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use futures_lite::{AsyncBufRead, AsyncRead};
-use hyper::body::{Body as _, Frame, Incoming};
+use hyper::body::{Body as _, Incoming};
 
 use super::Lent;
 use crate::http::failure::{Failure, root_cause};
@@ -17,11 +17,7 @@ const TURN: usize = 256 << 10;
 
 /// The body of a reply, as it comes from its connection.
 pub(in crate::http) struct ReplyBody {
-    /// Nothing if it is all in `chunk`.
-    incoming: Option<Incoming>,
-    /// What it comes over, unless that has a task of its own.
-    lent: Option<Lent>,
-    is_over: bool,
+    from: From,
     chunk: Bytes,
     limit: Size,
     taken: u64,
@@ -29,73 +25,109 @@ pub(in crate::http) struct ReplyBody {
     turn: usize,
 }
 
+/// Where the rest of a body comes from.
+enum From {
+    /// All of it has come.
+    Nowhere,
+    Http1(Lent),
+    Http2(Incoming),
+}
+
 impl ReplyBody {
-    pub(super) fn new(incoming: Incoming, lent: Option<Lent>, limit: Size) -> Self {
-        let is_over = incoming.is_end_stream();
-        let incoming = Some(incoming);
-        let mut body = Self { incoming, lent, is_over, chunk: Bytes::new(), limit, taken: 0, turn: 0 };
-        if is_over {
-            body.end();
-        }
+    /// `first` is what came of it together with the head.
+    pub(super) fn over_http1(first: Bytes, lent: Lent, limit: Size) -> Self {
+        let taken = first.len();
+        let mut body = Self { from: From::Http1(lent), chunk: first, limit, taken: taken as u64, turn: taken };
+        body.end_if_over();
+        body
+    }
+
+    pub(super) fn over_http2(incoming: Incoming, limit: Size) -> Self {
+        let mut body = Self { from: From::Http2(incoming), ..Self::of(Bytes::new()) };
+        body.limit = limit;
+        body.end_if_over();
         body
     }
 
     /// A body that is here.
     pub(in crate::http) fn of(bytes: Bytes) -> Self {
-        Self { incoming: None, lent: None, is_over: true, chunk: bytes, limit: Size(u64::MAX), taken: 0, turn: 0 }
+        Self { from: From::Nowhere, chunk: bytes, limit: Size(u64::MAX), taken: 0, turn: 0 }
     }
 
     /// Whether nothing more comes.
     pub(in crate::http) fn is_over(&self) -> bool {
-        self.is_over && self.chunk.is_empty()
+        self.chunk.is_empty() && matches!(self.from, From::Nowhere)
     }
 
-    /// The last byte has come: the connection is free for the next request.
+    /// All of it, if that is here.
+    pub(in crate::http) fn take_whole(&mut self) -> Option<Bytes> {
+        let is_here = matches!(self.from, From::Nowhere) && self.taken <= self.limit.0;
+        is_here.then(|| std::mem::take(&mut self.chunk))
+    }
+
+    /// Gives the connection back once the last byte has come: it is free for the next request.
+    fn end_if_over(&mut self) {
+        let is_over = match &self.from {
+            From::Nowhere => false,
+            From::Http1(lent) => lent.connection.is_over(),
+            From::Http2(incoming) => incoming.is_end_stream(),
+        };
+        if is_over {
+            self.end();
+        }
+    }
+
     fn end(&mut self) {
-        self.is_over = true;
-        if let Some(lent) = self.lent.take() {
+        if let From::Http1(lent) = std::mem::replace(&mut self.from, From::Nowhere) {
             lent.give_back();
         }
     }
 
-    fn poll_frame(&mut self, context: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Some(incoming) = &mut self.incoming else { return Poll::Ready(None) };
-        let Some(lent) = &mut self.lent else { return Pin::new(incoming).poll_frame(context) };
-        // What is there need not be waited for.
-        if let frame @ Poll::Ready(_) = Pin::new(&mut *incoming).poll_frame(&mut Context::from_waker(Waker::noop())) {
-            return frame;
+    /// What comes next; nothing at the end.
+    fn poll_chunk(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Failure>> {
+        match &mut self.from {
+            From::Nowhere => Poll::Ready(Ok(Bytes::new())),
+            From::Http1(lent) => lent.connection.poll_body(context).map_err(|broken| broken.in_body()),
+            From::Http2(incoming) => loop {
+                let Some(frame) = ready!(Pin::new(&mut *incoming).poll_frame(context)) else {
+                    return Poll::Ready(Ok(Bytes::new()));
+                };
+                // What is no data is trailers, and nobody asks for them.
+                let data = frame.map_err(|error| cut_short(&error))?.into_data().unwrap_or_default();
+                if !data.is_empty() {
+                    return Poll::Ready(Ok(data));
+                }
+            },
         }
-        lent.connection.poll_until(context, |context| Pin::new(&mut *incoming).poll_frame(context))
     }
 }
 
 impl AsyncBufRead for ReplyBody {
     fn poll_fill_buf(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<&[u8]>> {
         let body = self.get_mut();
-        while body.chunk.is_empty() && !body.is_over {
+        while body.chunk.is_empty() && !body.is_over() {
             if body.turn >= TURN {
                 body.turn = 0;
                 context.waker().wake_by_ref();
                 return Poll::Pending;
             }
-            match ready!(body.poll_frame(context)) {
-                Some(Ok(frame)) => body.chunk = frame.into_data().unwrap_or_default(),
-                Some(Err(error)) => {
-                    body.is_over = true;
-                    body.lent = None;
-                    return Poll::Ready(Err(cut_short(&error).into()));
+            match ready!(body.poll_chunk(context)) {
+                Ok(chunk) if chunk.is_empty() => body.end(),
+                Ok(chunk) => {
+                    body.turn += chunk.len();
+                    body.taken += chunk.len() as u64;
+                    body.chunk = chunk;
+                    body.end_if_over();
                 }
-                None => body.end(),
+                Err(failure) => {
+                    body.from = From::Nowhere;
+                    return Poll::Ready(Err(failure.into()));
+                }
             }
-            if !body.is_over && body.incoming.as_ref().is_some_and(Incoming::is_end_stream) {
-                body.end();
-            }
-            body.turn += body.chunk.len();
-            body.taken += body.chunk.len() as u64;
-            // Compressed bytes count too: an endless stream of them may expand to nothing.
-            if body.taken > body.limit.0 {
-                return Poll::Ready(Err(too_large(body.limit).into()));
-            }
+        }
+        // Compressed bytes count too: an endless stream of them may expand to nothing.
+        if body.taken > body.limit.0 {
+            return Poll::Ready(Err(too_large(body.limit).into()));
         }
         Poll::Ready(Ok(&body.chunk))
     }

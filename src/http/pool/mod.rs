@@ -1,7 +1,7 @@
 //! Connections, and those that wait for their next request.
 //!
-//! Over HTTP/1.1 a request has its connection for itself, and drives it (`http1.rs`). Over HTTP/2 requests share one,
-//! which has a task of its own.
+//! Over HTTP/1.1 a request has its connection for itself, and drives it (`http1`, which is ours). Over HTTP/2 requests
+//! share one (hyper's), which has a task of its own.
 
 mod body;
 mod http1;
@@ -13,16 +13,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::header::{CONTENT_LENGTH, HOST, PROXY_AUTHORIZATION};
-use http::uri::PathAndQuery;
+use bytes::Bytes;
+use futures_lite::future::poll_fn;
+use http::header::CONTENT_LENGTH;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 use http_body_util::Full;
 use hyper::client::conn::http2;
 use url::{Position, Url};
 
 pub(super) use self::body::{ReplyBody, too_large};
-use self::http1::{Http1, Request};
+use self::http1::{Begun, Broken, Http1, Request};
 use super::connector::Connector;
 use super::failure::{Failure, root_cause};
 use super::io::{Executor, Timer};
@@ -36,10 +36,6 @@ const IDLE: Duration = Duration::from_secs(30);
 /// of life; and how long that may take. Else one dead connection would take all requests to its host with it.
 const PING_AFTER: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
-
-/// A request on its way and whoever follows its redirects hold its headers; who else does has them for other requests.
-/// Where one request at a time is signed alike, its headers count as its own.
-const HOLDERS: usize = 2;
 
 /// How often a request is sent again that the server has not looked at.
 const MAX_REFUSALS: usize = 3;
@@ -60,8 +56,6 @@ struct Origin {
     /// What the Host header says.
     host: HeaderValue,
     waiting: Mutex<Waiting>,
-    /// The headers that the last request shared with others, and the same with a Host header.
-    addressed: Mutex<Option<(Arc<HeaderMap>, HeaderMap)>>,
 }
 
 #[derive(Default)]
@@ -91,8 +85,16 @@ enum Connection {
 pub(super) struct Outgoing<'a> {
     pub method: Method,
     pub url: &'a Url,
-    pub headers: &'a Arc<HeaderMap>,
+    pub headers: &'a HeaderMap,
     pub body: &'a Bytes,
+}
+
+/// A reply as the server sent it, its body still on the way. surf's own types cannot hold every status and header that
+/// servers send, and guess what they do not know of a body, so it travels as an extension of surf's response.
+pub(super) struct Arriving {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: ReplyBody,
 }
 
 impl Pool {
@@ -104,11 +106,7 @@ impl Pool {
     ///
     /// A connection that waited may have been ended by its server in the same moment. As long as nothing of the request
     /// had gone out it is sent again, over another one.
-    pub(super) async fn send(
-        &self,
-        outgoing: &Outgoing<'_>,
-        limit: Size,
-    ) -> Result<http::Response<ReplyBody>, Failure> {
+    pub(super) async fn send(&self, outgoing: &Outgoing<'_>, limit: Size) -> Result<Arriving, Failure> {
         let origin = self.origin(outgoing.url)?;
         let mut refusals = 0;
         loop {
@@ -119,73 +117,60 @@ impl Pool {
                 // In a box, since most requests need no new connection and would carry the room for it in vain.
                 None => Box::pin(self.connect(&origin, outgoing.url)).await?,
             };
-            let error = match connection {
+            match connection {
                 Connection::Http1(mut connection) => {
-                    let request = self.request(outgoing, &origin, Some(&connection))?;
-                    match connection.send(request).await {
-                        Ok(reply) => {
-                            let reply = reply.map(|incoming| (incoming, Some(connection)));
-                            return Ok(self.reply(reply, &origin, limit));
-                        }
-                        Err(error) => error,
+                    let begun = match self.begin(outgoing, &origin, &mut connection)? {
+                        Ok(()) => poll_fn(|context| connection.poll_head(context)).await,
+                        Err(broken) => Err(broken),
+                    };
+                    match begun {
+                        Ok(begun) => return Ok(self.reply(begun, connection, origin, limit)),
+                        Err(Broken::Unsent(_)) if has_waited => {}
+                        Err(broken) => return Err(broken.before_reply()),
                     }
                 }
                 Connection::Http2(mut sender) => {
-                    let request = self.request(outgoing, &origin, None)?;
-                    match sender.try_send_request(request).await {
-                        Ok(reply) => return Ok(self.reply(reply.map(|incoming| (incoming, None)), &origin, limit)),
+                    let error = match sender.try_send_request(http2_request(outgoing)?).await {
+                        Ok(reply) => {
+                            let (head, incoming) = reply.into_parts();
+                            let body = ReplyBody::over_http2(incoming, limit);
+                            return Ok(Arriving { status: head.status.as_u16(), headers: head.headers, body });
+                        }
                         Err(error) => error,
+                    };
+                    if is_unseen(error.error()) && refusals < MAX_REFUSALS {
+                        refusals += 1;
+                    } else if !has_waited || error.message().is_none() {
+                        return Err(no_reply(&error.into_error()));
                     }
                 }
-            };
-            if is_unseen(error.error()) && refusals < MAX_REFUSALS {
-                refusals += 1;
-            } else if !has_waited || error.message().is_none() {
-                return Err(no_reply(&error.into_error()));
             }
         }
     }
 
-    fn reply(
-        &self,
-        mut reply: http::Response<(hyper::body::Incoming, Option<Box<Http1>>)>,
-        origin: &Arc<Origin>,
-        limit: Size,
-    ) -> http::Response<ReplyBody> {
-        detach(reply.headers_mut());
-        reply.map(|(incoming, connection)| {
-            let lent = connection.map(|connection| Lent { connection, origin: origin.clone(), pool: self.clone() });
-            ReplyBody::new(incoming, lent, limit)
-        })
-    }
-
-    fn request(
+    /// Begins to send a request. The failure is the request's own, the inner one the connection's.
+    fn begin(
         &self,
         outgoing: &Outgoing<'_>,
         origin: &Origin,
-        connection: Option<&Http1>,
-    ) -> Result<Request, Failure> {
+        connection: &mut Http1,
+    ) -> Result<Result<(), Broken>, Failure> {
         let Outgoing { method, url, headers, body } = outgoing;
-        let mut request = http::Request::new(Full::new((*body).clone()));
-        *request.method_mut() = method.clone();
-        *request.headers_mut() = match connection {
-            Some(_) => origin.addressed(headers),
-            None => HeaderMap::clone(headers),
-        };
-        *request.uri_mut() = match connection {
-            Some(connection) if !connection.is_to_proxy => path_and_query(url)?,
-            _ => target(url)?,
-        };
-        if connection.is_some_and(|connection| connection.is_to_proxy)
-            && let Some(authorization) = self.0.connector.proxies.authorization(request.uri())
-        {
-            request.headers_mut().insert(PROXY_AUTHORIZATION, authorization);
+        let mut request =
+            Request { method, target: path_and_query(url), host: &origin.host, headers, authorization: None, body };
+        if !connection.is_to_proxy {
+            return Ok(connection.begin(&request));
         }
-        // Where content is to be expected, its absence is said (RFC 9110, section 8.6).
-        if body.is_empty() && matches!(*method, Method::POST | Method::PUT | Method::PATCH) {
-            request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
-        }
-        Ok(request)
+        let whole = target(url)?;
+        request.authorization = self.0.connector.proxies.authorization(&whole);
+        let whole = whole.to_string();
+        Ok(connection.begin(&Request { target: &whole, ..request }))
+    }
+
+    fn reply(&self, begun: Begun, connection: Box<Http1>, origin: Arc<Origin>, limit: Size) -> Arriving {
+        let Begun { status, headers, first } = begun;
+        let lent = Lent { connection, origin, pool: self.clone() };
+        Arriving { status, headers, body: ReplyBody::over_http1(first, lent, limit) }
     }
 
     fn origin(&self, url: &Url) -> Result<Arc<Origin>, Failure> {
@@ -196,7 +181,7 @@ impl Pool {
         }
         let host = HeaderValue::from_str(&url[Position::BeforeHost..Position::AfterPort])
             .map_err(|_| Failure::reject(FaultKind::Request, "the URL's host cannot stand in a header"))?;
-        let origin = Arc::new(Origin { host, waiting: Mutex::default(), addressed: Mutex::default() });
+        let origin = Arc::new(Origin { host, waiting: Mutex::default() });
         origins.insert(name.into(), origin.clone());
         Ok(origin)
     }
@@ -204,7 +189,7 @@ impl Pool {
     async fn connect(&self, origin: &Origin, url: &Url) -> Result<Connection, Failure> {
         let stream = self.0.connector.connect_in_time(&target(url)?).await?;
         if !stream.speaks_http2() {
-            return Ok(Connection::Http1(Http1::open(stream).await.map_err(|error| no_reply(&error))?));
+            return Ok(Connection::Http1(Http1::open(stream)));
         }
         let mut builder = http2::Builder::new(Executor);
         builder.timer(Timer(self.clock().clone()));
@@ -304,24 +289,6 @@ impl Origin {
         since.min().map(|since| since + IDLE)
     }
 
-    /// These headers with a Host header.
-    fn addressed(&self, headers: &Arc<HeaderMap>) -> HeaderMap {
-        let addressed = || {
-            let mut addressed = HeaderMap::clone(headers);
-            addressed.entry(HOST).or_insert_with(|| self.host.clone());
-            addressed
-        };
-        // Those of this request alone do not come again.
-        if Arc::strong_count(headers) <= HOLDERS {
-            return addressed();
-        }
-        let mut last = self.addressed.lock().unwrap_or_else(PoisonError::into_inner);
-        match &*last {
-            Some((plain, addressed)) if Arc::ptr_eq(plain, headers) => addressed.clone(),
-            _ => last.insert((headers.clone(), addressed())).1.clone(),
-        }
-    }
-
     /// Whole even if a holder panicked: each change is one operation.
     fn lock(&self) -> MutexGuard<'_, Waiting> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
@@ -338,35 +305,38 @@ struct Lent {
 impl Lent {
     /// The reply was read to its end.
     fn give_back(mut self) {
-        if !self.connection.is_ready() {
+        if !self.connection.rest() {
             return;
         }
-        self.connection.rest();
         let since = self.pool.clock().instant();
         self.origin.lock().idle.push(Idle { connection: self.connection, since });
         self.pool.keep_swept();
     }
 }
 
-/// Copies the values of headers out of the buffer that they were read into. They are labels of the item, which may wait
-/// for its sink for long, and would hold all of the buffer; and a connection whose buffer nobody holds reads into the same
-/// one again.
-fn detach(headers: &mut HeaderMap) {
-    let mut all = BytesMut::with_capacity(headers.values().map(HeaderValue::len).sum());
-    headers.values().for_each(|value| all.extend_from_slice(value.as_bytes()));
-    let mut all = all.freeze();
-    for value in headers.values_mut() {
-        // They were checked when they were read.
-        if let Ok(detached) = HeaderValue::from_maybe_shared(all.split_to(value.len())) {
-            *value = detached;
-        }
+/// A request as hyper sends it over HTTP/2.
+fn http2_request(outgoing: &Outgoing<'_>) -> Result<http::Request<Full<Bytes>>, Failure> {
+    let Outgoing { method, url, headers, body } = outgoing;
+    let mut request = http::Request::new(Full::new((*body).clone()));
+    *request.method_mut() = (*method).clone();
+    *request.headers_mut() = (*headers).clone();
+    *request.uri_mut() = target(url)?;
+    // Where content is to be expected, its absence is said (RFC 9110, section 8.6).
+    if body.is_empty() && expects_content(method) {
+        request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
+    Ok(request)
 }
 
-/// The part of a URL that goes to a server which it names by itself.
-fn path_and_query(url: &Url) -> Result<Uri, Failure> {
-    let text = Bytes::copy_from_slice(url[Position::BeforePath..Position::AfterQuery].as_bytes());
-    Ok(PathAndQuery::from_maybe_shared(text).map_err(|error| cannot_be_sent(&error))?.into())
+/// Whether a request of this method usually has a body.
+fn expects_content(method: &Method) -> bool {
+    matches!(*method, Method::POST | Method::PUT | Method::PATCH)
+}
+
+/// The part of a URL that goes to a server which it names by itself. It holds no character that cannot stand in a
+/// request: the `url` crate has percent-encoded them.
+fn path_and_query(url: &Url) -> &str {
+    &url[Position::BeforePath..Position::AfterQuery]
 }
 
 /// The part of a URL that goes to a server, with scheme and host, but without credentials and fragment.
@@ -395,13 +365,10 @@ fn is_unseen(error: &hyper::Error) -> bool {
     false
 }
 
+/// Why no reply came over HTTP/2.
 fn no_reply(error: &hyper::Error) -> Failure {
     let cause = if error.is_incomplete_message() {
         "the connection ended before a reply came".to_owned()
-    } else if error.is_parse_too_large() {
-        "the head of the reply is too large".to_owned()
-    } else if error.is_parse() {
-        format!("the reply is not HTTP: {}", root_cause(error))
     } else {
         format!("the connection broke: {}", root_cause(error))
     };

@@ -61,11 +61,11 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\
 const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 async fn post(pool: &Pool, url: &Url) -> Result<String, Failure> {
-    let (headers, body) = (Arc::new(HeaderMap::new()), Bytes::new());
+    let (headers, body) = (HeaderMap::new(), Bytes::new());
     let outgoing = Outgoing { method: Method::POST, url, headers: &headers, body: &body };
     let mut reply = pool.send(&outgoing, Size::mib(1)).await?;
     let mut text = String::new();
-    reply.body_mut().read_to_string(&mut text).await.unwrap();
+    reply.body.read_to_string(&mut text).await.unwrap();
     Ok(text)
 }
 
@@ -160,7 +160,7 @@ fn a_request_that_is_given_up_takes_its_connection_with_it() {
 fn what_goes_to_the_server_has_no_credentials_and_no_fragment() {
     let url = Url::parse("https://user:pass@[::1]:8443/a?b=c#d").unwrap();
     assert_eq!(target(&url).unwrap().to_string(), "https://[::1]:8443/a?b=c");
-    assert_eq!(path_and_query(&url).unwrap().to_string(), "/a?b=c");
+    assert_eq!(path_and_query(&url), "/a?b=c");
     assert_eq!(target(&Url::parse("http://a").unwrap()).unwrap().to_string(), "http://a/");
 }
 
@@ -169,20 +169,8 @@ fn every_url_can_be_sent() {
     for character in (0..=0x10_ffff).step_by(7).chain(0..0x200).filter_map(char::from_u32) {
         for text in [format!("http://a/x{character}y"), format!("http://a/?x{character}y")] {
             let url = Url::parse(&text).unwrap();
-            assert!(target(&url).is_ok() && path_and_query(&url).is_ok(), "{text:?}");
+            assert!(target(&url).is_ok(), "{text:?}");
+            assert!(path_and_query(&url).bytes().all(|byte| byte.is_ascii_graphic()), "{text:?}");
         }
     }
-}
-
-#[test]
-fn the_headers_of_a_reply_hold_nothing_of_what_they_were_read_into() {
-    let read = Bytes::from(vec![b'x'; 8192]);
-    let mut headers = HeaderMap::new();
-    for (name, range) in [("etag", 10..20), ("x-nothing", 0..0), ("etag", 30..35)] {
-        headers.append(name, HeaderValue::from_maybe_shared(read.slice(range)).unwrap());
-    }
-    detach(&mut headers);
-    assert!(read.is_unique());
-    let values: Vec<_> = headers.iter().map(|(name, value)| (name.as_str(), value.len())).collect();
-    assert_eq!(values, [("etag", 10), ("etag", 5), ("x-nothing", 0)]);
 }
