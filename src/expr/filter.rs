@@ -234,7 +234,9 @@ impl Filter {
     pub fn one_text(&self, input: &Value, scope: &Scope<'_>) -> Result<Text, FilterError> {
         let failed = |what: &str| Err(FilterError::Failed(what.to_owned()));
         let (mut one, mut more) = (None, false);
-        if let Some(program) = self.single() {
+        if let Some(value) = self.short_glance(input) {
+            one = Some(value);
+        } else if let Some(program) = self.single() {
             one = self.one(program, input, scope, |answer| answer.into_value())?;
         } else {
             self.outputs(input, scope, &mut |output| {
@@ -256,6 +258,14 @@ impl Filter {
                 let kind = other.type_name();
                 failed(&format!("it gives a value of type {kind}, where text, a number or a boolean should stand"))
             }
+        }
+    }
+
+    /// What the filter gives, if it is one key of a short text that nobody has looked into.
+    fn short_glance(&self, input: &Value) -> Option<Value> {
+        match (&self.0.program, input) {
+            (Program::Native(program), Value::Object(object)) => object.short_glance(program.key()?),
+            _ => None,
         }
     }
 

@@ -5,6 +5,7 @@
 mod diagnosis;
 mod raw;
 mod scan;
+mod selection;
 mod window;
 
 use std::fmt;
@@ -14,6 +15,7 @@ use bytes::Bytes;
 use self::diagnosis::diagnose;
 pub(super) use self::raw::{Place, Raw};
 use self::scan::scan;
+pub use self::selection::{Field, Selected, Selection};
 use super::{Number, Value};
 
 /// How deep arrays and objects may stand inside each other. Beyond it, text is refused: walking a value

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
 
-use super::json::{self, Place, Raw};
+use super::json::{self, Place, Raw, Selected, Selection};
 use super::later::Later;
 use super::{Text, Value};
 
@@ -61,9 +61,21 @@ struct Places {
 /// So many keys are searched one after the other.
 const FEW: usize = 16;
 
+/// The length of a short text, in bytes.
+const SHORT: usize = 1024;
+
 impl Object {
     pub fn with_capacity(count: usize) -> Self {
         Self::of(Members { list: Vec::with_capacity(count), places: None })
+    }
+
+    /// An object of these entries, of which there are at most so many, no two with the same key.
+    pub fn of_distinct(count: usize, entries: impl IntoIterator<Item = (Text, Value)>) -> Self {
+        let mut members = Members { list: Vec::with_capacity(count), places: None };
+        for (key, value) in entries {
+            members.push(None, Member { key: Key::Text(key), place: None, value: value.into() });
+        }
+        Self::of(members)
     }
 
     /// An object of these entries, of which there are at most so many.
@@ -99,6 +111,17 @@ impl Object {
         let raw = raw.as_ref().filter(|raw| members.get().is_none() && !raw.may_repeat())?;
         let found = raw.members().find(|(name, _)| raw.plain_key(*name) == key);
         Some(found.map_or(Value::Null, |(_, place)| raw.value(place)))
+    }
+
+    /// What a selection makes of an object that is still text. Nothing if it is not, or if that cannot be told so.
+    pub fn select(&self, selection: &Selection) -> Option<Selected<Self>> {
+        let Selected { object, is_nested } = self.0.text()?.select(selection)?;
+        Some(Selected { object: Self::from(object), is_nested })
+    }
+
+    /// [`Object::glance`] of a short text, through which it leads as fast as opening it.
+    pub fn short_glance(&self, key: &str) -> Option<Value> {
+        if self.0.text()?.text().len() <= SHORT { self.glance(key) } else { None }
     }
 
     pub fn contains_key(&self, key: &str) -> bool {

@@ -30,7 +30,12 @@ impl<'v> View<'v> {
     /// A member of this value.
     pub(super) fn member(self, value: &'v Value) -> Self {
         // A member that is an array or an object nests at least one deep.
-        Self { value, bound: self.bound.saturating_sub(1).max(1) }
+        Self { value, bound: self.depth_bound_inside() }
+    }
+
+    /// How deep a member of this array or object nests at most.
+    pub(super) fn depth_bound_inside(self) -> u32 {
+        self.bound.saturating_sub(1).max(1)
     }
 
     pub(super) fn depth_bound(self) -> u32 {

@@ -7,10 +7,11 @@ use std::cell::Cell;
 use std::fmt::Write as _;
 
 use super::answer::{Answer, View};
-use super::operation::{Entry, Key, Node};
+use super::operation::{Construction, Entry, Key, Node};
 use super::run::{Failure, Flow, Halt, Here, OneAnswer, Out, Run, at_hand, ready};
 use crate::expr::fuel;
 use crate::expr::metered::{ENTRY, Metered, NODE};
+use crate::model::json::Selected;
 use crate::model::{Number, Object, Text, Value};
 
 thread_local! {
@@ -61,25 +62,33 @@ impl Run<'_> {
         }
     }
 
-    pub(super) fn object<'v>(&self, entries: &'v [Entry], here: Here<'v>) -> OneAnswer<'v> {
+    pub(super) fn object<'v>(&self, construction: &'v Construction, here: Here<'v>) -> OneAnswer<'v> {
+        let Construction { entries, is_distinct, selection } = construction;
         fuel::make(ENTRY * entries.len());
+        if let (Some(selection), Value::Object(input)) = (selection, here.input.value)
+            && let Some(Selected { object, is_nested }) = input.select(selection)
+        {
+            let inside = if is_nested { here.input.depth_bound_inside() } else { 0 };
+            return Ok(Some(Answer::New(Metered::container(Value::object(object), inside))));
+        }
         let (mut inside, mut made, mut stopped) = (0, 0, None);
-        let object = Object::of_up_to(
-            entries.len(),
-            entries.iter().map_while(|entry| {
-                made += 1;
-                match self.entry(entry, here) {
-                    Ok(Some((key, value))) => {
-                        inside = inside.max(value.view().depth_bound());
-                        Some((key, value.into_metered().value))
-                    }
-                    other => {
-                        stopped = Some(other.err());
-                        None
-                    }
+        let members = entries.iter().map_while(|entry| {
+            made += 1;
+            match self.entry(entry, here) {
+                Ok(Some((key, value))) => {
+                    inside = inside.max(value.view().depth_bound());
+                    Some((key, value.into_metered().value))
                 }
-            }),
-        );
+                other => {
+                    stopped = Some(other.err());
+                    None
+                }
+            }
+        });
+        let object = match is_distinct {
+            true => Object::of_distinct(entries.len(), members),
+            false => Object::of_up_to(entries.len(), members),
+        };
         match stopped {
             None => Ok(Some(Answer::New(Metered::container(Value::object(object), inside)))),
             Some(None) => Ok(None),

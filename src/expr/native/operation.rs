@@ -1,5 +1,6 @@
 //! The tree that a filter is translated into.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use jaq_core::ops::{Cmp, Math};
@@ -10,6 +11,7 @@ use super::update::Update;
 use crate::expr::metered::Metered;
 use crate::expr::regular::Expression;
 use crate::model::Text;
+use crate::model::json::{Field, Selection};
 
 /// An operation, with what is known of it before it runs.
 pub(super) struct Node {
@@ -44,7 +46,7 @@ pub(super) enum Operation {
     /// `[f]`
     Collect(Box<Node>),
     /// `{(key): value, …}`
-    Object(Box<[Entry]>),
+    Object(Box<Construction>),
     /// `"…\(f)…"`: each of these as text, one after the other.
     Text(Box<[Node]>),
     /// `f + g`
@@ -124,6 +126,44 @@ pub(super) enum Index {
     Computed(usize),
 }
 
+/// An object that is to be made.
+pub(super) struct Construction {
+    pub(super) entries: Box<[Entry]>,
+    /// Whether all keys are known, and no two are the same.
+    pub(super) is_distinct: bool,
+    /// How it is made of an input that is still text, if the entries are constants and parts of the input alone.
+    pub(super) selection: Option<Selection>,
+}
+
+impl Construction {
+    pub(super) fn of(entries: Box<[Entry]>) -> Self {
+        let mut keys = HashSet::new();
+        let is_distinct = entries.iter().all(|entry| matches!(&entry.key, Key::Known(key) if keys.insert(key)));
+        let fields: Option<Vec<_>> = entries.iter().map(Entry::field).collect();
+        let selection = fields.and_then(Selection::new);
+        Self { entries, is_distinct, selection }
+    }
+}
+
+impl Entry {
+    /// Nothing if it is neither a constant nor a part of the input that keys lead to.
+    fn field(&self) -> Option<(Text, Field)> {
+        let Key::Known(name) = &self.key else { return None };
+        let field = match &self.value.operation {
+            Operation::Constant(constant) => Field::Constant(constant.value.clone()),
+            Operation::Path(path) if path.starts_at_input() => {
+                let key = |step: &Step| match &step.to {
+                    To::Key(key) if !step.optional => Some(key.clone()),
+                    _ => None,
+                };
+                Field::Part(path.steps.iter().map(key).collect::<Option<_>>()?)
+            }
+            _ => return None,
+        };
+        Some((name.clone(), field))
+    }
+}
+
 pub(super) struct Entry {
     pub(super) key: Key,
     pub(super) value: Node,
@@ -190,7 +230,7 @@ impl Node {
             // Whatever a loop makes is looked at when it is there.
             Operation::Collect(members) if members.many => u64::MAX,
             Operation::Reduce(_) => u64::MAX,
-            Operation::Object(entries) => sum(&mut entries.iter().map(|entry| &entry.value)),
+            Operation::Object(made) => sum(&mut made.entries.iter().map(|entry| &entry.value)),
             Operation::Calculate(_, sides) => sum(&mut sides.iter()),
             Operation::Path(path) => path.of.copies(),
             Operation::Update(update) if update.path.has_each() => u64::MAX,
@@ -231,8 +271,8 @@ impl Operation {
             | Self::Alternative(sides) => sides.iter().for_each(visit),
             Self::If(parts) => parts.iter().for_each(visit),
             Self::Collect(inner) | Self::Negate(inner) | Self::First(inner) | Self::By(_, inner) => visit(inner),
-            Self::Object(entries) => {
-                for Entry { key, value } in entries {
+            Self::Object(made) => {
+                for Entry { key, value } in &made.entries {
                     if let Key::Computed(key) = key {
                         visit(key);
                     }

@@ -106,7 +106,7 @@ impl Run<'_> {
                 Ok(answer.map(Answer::detached))
             }
             Operation::Collect(members) => self.collect(members, here),
-            Operation::Object(entries) => self.object(entries, here),
+            Operation::Object(construction) => self.object(construction, here),
             Operation::Text(pieces) => self.text(pieces, here),
             Operation::Calculate(math, sides) => self.calculate(*math, sides, here),
             Operation::Compare(..) => Ok(self.truth(node, here)?.map(|truth| Answer::New(truth.into()))),
@@ -224,7 +224,7 @@ impl Run<'_> {
                 self.each(&sides[0], here, out)?;
                 self.each(&sides[1], here, out)
             }
-            Operation::Object(entries) => self.objects(entries, here, out),
+            Operation::Object(construction) => self.objects(&construction.entries, here, out),
             Operation::Text(pieces) => self.texts(pieces, here, out),
             Operation::Calculate(math, sides) => self.product(&sides[..], here, &mut |values| match values {
                 [left, right] => {

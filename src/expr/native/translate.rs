@@ -16,7 +16,7 @@ use jaq_core::path::{Opt, Part};
 
 use self::scope::{Named, Place};
 use super::answer::Answer;
-use super::operation::{Entry, Index, Key, Node, Operation, Path, Reduce, Step, To};
+use super::operation::{Construction, Entry, Index, Key, Node, Operation, Path, Reduce, Step, To};
 use super::run::{Bindings, Here, Run};
 use super::update::{Change, Update};
 use super::{View, fuel};
@@ -59,7 +59,7 @@ impl Translator {
             Term::Arr(Some(members)) => Operation::Collect(self.term(members, place)?.into()),
             Term::Obj(entries) => {
                 let entries = entries.iter().map(|(key, value)| self.entry(key, value.as_ref(), place));
-                Operation::Object(entries.collect::<Option<_>>()?)
+                Operation::Object(Construction::of(entries.collect::<Option<_>>()?).into())
             }
             Term::Neg(inner) => Operation::Negate(self.term(inner, place)?.into()),
             Term::BinOp(left, sign, right) => return self.binary(left, sign, right, place),

@@ -19,11 +19,11 @@ const SLACK: usize = 64;
 /// One array or object in JSON text that is known to be right. A clone shares the text.
 #[derive(Clone, Debug)]
 pub(in crate::model) struct Raw {
-    source: Source,
-    place: Place,
+    pub(super) source: Source,
+    pub(super) place: Place,
     /// About how many bytes it takes beside its text when all of it is open.
-    opened: u32,
-    form: Form,
+    pub(super) opened: u32,
+    pub(super) form: Form,
 }
 
 /// Where something begins and ends in its source.
@@ -50,7 +50,7 @@ impl Source {
 
 impl Place {
     /// Of text that is no longer than [`MAX_LENGTH`].
-    fn new(start: usize, end: usize) -> Self {
+    pub(super) fn new(start: usize, end: usize) -> Self {
         Self { start: start as u32, end: end as u32 }
     }
 
@@ -58,7 +58,7 @@ impl Place {
         self.start as usize..self.end as usize
     }
 
-    fn len(self) -> usize {
+    pub(super) fn len(self) -> usize {
         (self.end - self.start) as usize
     }
 }
@@ -150,8 +150,13 @@ impl Raw {
 
     /// The places of the keys, quotes included, and of the values of an object. A key may come twice.
     pub(in crate::model) fn members(&self) -> impl Iterator<Item = (Place, Place)> {
-        let text = &self.source.text().as_bytes()[..self.place.end as usize];
-        let mut at = token(text, self.place.start as usize + 1);
+        self.members_of(self.place)
+    }
+
+    /// The same for an object inside.
+    pub(super) fn members_of(&self, object: Place) -> impl Iterator<Item = (Place, Place)> {
+        let text = &self.source.text().as_bytes()[..object.end as usize];
+        let mut at = token(text, object.start as usize + 1);
         std::iter::from_fn(move || {
             if text[at] == b'}' {
                 return None;
@@ -177,8 +182,7 @@ impl Raw {
         if !is_container(text) {
             return scalar(text);
         }
-        // By its share of the text.
-        let opened = (u64::from(self.opened) * place.len() as u64 / self.place.len() as u64) as u32;
+        let opened = self.opened_of(place);
         // A small part does not keep a large text alive, so what is held is at most twice what is counted; and on the
         // way down into a value no more is copied in all than its text is long.
         let (source, place) = if 2 * place.len() >= self.source.text().len() {
@@ -187,6 +191,19 @@ impl Raw {
             (Source::Piece(text.into()), Place::new(0, text.len()))
         };
         Self { source, place, opened, form: self.form }.into_value()
+    }
+
+    /// About how many bytes a value inside takes beside its text, by its share of it.
+    pub(super) fn opened_of(&self, place: Place) -> u32 {
+        (u64::from(self.opened) * place.len() as u64 / self.place.len() as u64) as u32
+    }
+
+    pub(super) fn first_byte(&self, place: Place) -> u8 {
+        self.source.text().as_bytes()[place.start as usize]
+    }
+
+    pub(super) fn is_container(&self, place: Place) -> bool {
+        matches!(self.first_byte(place), b'{' | b'[')
     }
 
     /// The text of a key.

@@ -44,9 +44,9 @@ pub(super) fn scan(text: &str) -> Option<Scan> {
 }
 
 /// About how many bytes are taken by a value in an array, by what an object keeps beside it, and by a list of either.
-const VALUE: usize = size_of::<Value>();
-const KEY: usize = 2 * size_of::<Value>();
-const CONTAINER: usize = 5 * size_of::<Value>();
+pub(super) const VALUE: usize = size_of::<Value>();
+pub(super) const KEY: usize = 2 * size_of::<Value>();
+pub(super) const CONTAINER: usize = 5 * size_of::<Value>();
 
 /// Keys up to this many are compared each with each; more are sorted.
 const COMPARED: usize = 24;

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::scan::Form;
 use super::*;
-use crate::model::{Object, digest};
+use crate::model::{Object, Text, digest};
 
 #[test]
 fn json_comes_out_as_it_went_in() {
@@ -314,4 +314,42 @@ fn a_glance_at_a_key_finds_what_is_there_and_leaves_the_text_closed() {
         assert_eq!(object.glance(key), None, "it is open now");
         assert!(expected.is_none_or(|expected| seen.to_string() == expected), "{text} {key}");
     }
+}
+
+#[test]
+fn a_selection_makes_an_object_of_the_parts_of_a_text() {
+    let part =
+        |key: &str, path: &[&str]| (Text::from(key), Field::Part(path.iter().map(|key| Text::from(*key)).collect()));
+    let fields = vec![
+        part("id", &["id"]),
+        part("speed", &["wind", "speed"]),
+        (Text::from("unit"), Field::Constant(Value::from("m/s"))),
+        part("wind", &["wind"]),
+    ];
+    let selection = Selection::new(fields).unwrap();
+    for (text, expected) in [
+        (
+            r#"{"id":7,"wind":{"gusts":null,"speed":1.5},"wide":[]}"#,
+            Some(r#"{"id":7,"speed":1.5,"unit":"m/s","wind":{"gusts":null,"speed":1.5}}"#),
+        ),
+        (
+            r#" { "wind" : { "speed" : 1.50e0 , "a" : "\u0041" } , "id" : "\/" } "#,
+            Some(r#"{"id":"/","speed":1.5,"unit":"m/s","wind":{"speed":1.5,"a":"A"}}"#),
+        ),
+        (r#"{"wind":null,"more":[1]}"#, Some(r#"{"id":null,"speed":null,"unit":"m/s","wind":null}"#)),
+        (r#"{"wind":{"speed":[1,2,3,4,5,6]}}"#, None),
+        (r#"{"id":1,"wind":3}"#, None),
+        (r#"{"id":1,"id":2,"wind":{"speed":3},"more":"large enough"}"#, None),
+    ] {
+        let Value::Object(object) = parse(text.as_bytes()).unwrap() else { unreachable!() };
+        let made = object.select(&selection).map(|selected| Value::Object(selected.object));
+        assert_eq!(made.as_ref().map(Value::to_string).as_deref(), expected, "{text}");
+        if let (Some(made), Some(expected)) = (made, expected) {
+            let parsed = parse(expected.as_bytes()).unwrap();
+            assert_eq!(made, parsed, "{text}");
+            assert!(made.size_in_memory().abs_diff(parsed.size_in_memory()) < parsed.size_in_memory() / 4, "{text}");
+        }
+    }
+    let twice = vec![part("a", &["a"]), part("a", &["b"])];
+    assert!(Selection::new(twice).is_none(), "of a key that comes twice the last one counts");
 }
