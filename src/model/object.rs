@@ -1,5 +1,6 @@
 //! A JSON object.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::hash::BuildHasher;
 use std::ops::Index;
@@ -146,6 +147,16 @@ impl Object {
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &Value)> + DoubleEndedIterator + Clone {
         let raw = self.0.raw.as_ref();
         self.0.members().list.iter().map(move |member| (member.key(raw), member.value(raw)))
+    }
+
+    /// The entries, for one look: those of a text that nobody has looked into are made for whoever asks, and not kept.
+    pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, Value>)> {
+        let Inner { raw, members, .. } = &*self.0;
+        let text = raw.as_ref().filter(|raw| members.get().is_none() && !raw.may_repeat());
+        let from_text =
+            text.map(|raw| raw.members().map(move |(key, place)| (raw.plain_key(key), Cow::Owned(raw.value(place)))));
+        let kept = text.is_none().then(|| self.iter().map(|(key, value)| (key, Cow::Borrowed(value))));
+        from_text.into_iter().flatten().chain(kept.into_iter().flatten())
     }
 
     /// The entries with their keys as texts of their own, for another object.

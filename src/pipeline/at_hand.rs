@@ -12,7 +12,7 @@ use super::compute::panicked;
 use super::parcel::Parcel;
 use super::produce::next_order;
 use super::running::Running;
-use super::walk::{Halt, Tally};
+use super::walk::{Halt, Rest, Tally};
 use crate::component::{Outputs, Plain, Position, Source};
 use crate::model::{Fault, Item, ItemIds, Origin};
 use crate::runtime::{self, Panic};
@@ -58,12 +58,6 @@ struct Passing {
     left: usize,
 }
 
-/// An item that has to wait for something before it comes further.
-struct Waits {
-    parcel: Box<Parcel>,
-    halt: Halt,
-}
-
 impl AtHand {
     pub(super) fn new(pipeline: &Running, limits: usize) -> Self {
         let name = &pipeline.name;
@@ -93,9 +87,9 @@ impl AtHand {
             self.told = Some(instant);
             self.tell(pipeline);
         }
-        if let Some(Waits { parcel, halt }) = taken.map_err(|panic| panicked(&Panic::from(panic)))? {
+        if let Some(rest) = taken.map_err(|panic| panicked(&Panic::from(panic)))? {
             self.tell(pipeline);
-            pipeline.advance_from(parcel, halt, now).await;
+            pipeline.pass_rest(rest).await;
         }
         if self.left == 0 {
             self.left = TURN;
@@ -118,7 +112,7 @@ impl AtHand {
         source: &mut dyn Source,
         most: usize,
         now: Timestamp,
-    ) -> Option<Waits> {
+    ) -> Option<Rest> {
         let counted = &mut self.counted;
         // Items that end here take turns in one place.
         let mut place: Option<Item> = None;
@@ -152,8 +146,9 @@ impl AtHand {
                     counted.pass_settled(pipeline);
                     let item = place.take().expect("the item was put there above");
                     let parcel = begin(pipeline, item, counted.moving.take());
-                    if let Some((parcel, halt)) = pipeline.pass_now(parcel, halt, &mut counted.through) {
-                        return Some(Waits { parcel, halt });
+                    let rest = pipeline.pass_now(parcel, halt, now, &mut counted.through);
+                    if rest.is_some() {
+                        return rest;
                     }
                 }
             }

@@ -80,7 +80,7 @@ impl Running {
     }
 
     /// Takes on an item that came so far by itself.
-    pub(super) async fn advance_from(&self, parcel: Box<Parcel>, halt: Halt, now: Timestamp) {
+    async fn advance_from(&self, parcel: Box<Parcel>, halt: Halt, now: Timestamp) {
         let mut families = Vec::new();
         let onward = self.pass(parcel, halt, now, &mut families).await;
         self.walk(onward, families).await;
@@ -89,19 +89,22 @@ impl Running {
     /// Takes on what step number `step` made of an item, as far as that needs no waiting, and answers what is left. The
     /// parcel is the item as it entered that step.
     pub(super) fn pass_on(&self, parcel: Box<Parcel>, outputs: Outputs, step: usize) -> Option<Rest> {
-        let mut families = Vec::new();
-        match self.take_outputs(parcel, outputs, step, &mut families) {
-            Some((parcel, step)) => self.advance_now(parcel, step),
-            None => families.pop().map(Rest::Family),
+        let is_new = parcel.item.origin.replayed.is_none();
+        let mut through = 0;
+        let rest = self.pass_now(parcel, Halt::Outputs(step, outputs), self.clock.timestamp(), &mut through);
+        if through > 0 && is_new {
+            self.counters.came_through(through, self.clock.instant());
         }
+        rest
     }
 
     /// Takes an item through the steps, from number `step` on, as far as that needs no waiting, and answers what is left.
     fn advance_now(&self, mut parcel: Box<Parcel>, step: usize) -> Option<Rest> {
-        let (halt, now) = self.come(&mut parcel, step);
+        let now = self.clock.timestamp();
         let is_new = parcel.item.origin.replayed.is_none();
         let mut through = 0;
-        let rest = self.pass_now(parcel, halt, &mut through).map(|(parcel, halt)| Rest::Item(parcel, halt, now));
+        let halt = self.come(&mut parcel, step, now);
+        let rest = self.pass_now(parcel, halt, now, &mut through);
         if through > 0 && is_new {
             self.counters.came_through(through, self.clock.instant());
         }
@@ -171,19 +174,18 @@ impl Running {
 
     /// Answers where the item goes from step number `step`, unless it is handed over, has children or ends here.
     async fn go_on(&self, mut parcel: Box<Parcel>, step: usize, families: &mut Vec<Family>) -> Option<Onward> {
-        let (halt, now) = self.come(&mut parcel, step);
+        let now = self.clock.timestamp();
+        let halt = self.come(&mut parcel, step, now);
         self.pass(parcel, halt, now, families).await
     }
 
-    /// Takes an item through steps, from number `step` on, as far as it comes by itself, and answers what halts it, and
-    /// when that was.
-    fn come(&self, parcel: &mut Parcel, step: usize) -> (Halt, Timestamp) {
-        let now = self.clock.timestamp();
+    /// Takes an item through steps, from number `step` on, as far as it comes by itself, and answers what halts it.
+    fn come(&self, parcel: &mut Parcel, step: usize, now: Timestamp) -> Halt {
         let Reached { halt, is_other } = self.compute_on(&mut parcel.item, step, now, &mut Each(self));
         if is_other {
             parcel.recount();
         }
-        (halt, now)
+        halt
     }
 
     /// Takes an item through steps, from number `step` on, as far as it comes by itself. What a step fails on is left as
@@ -212,9 +214,28 @@ impl Running {
         Reached { halt: Halt::Through, is_other }
     }
 
-    /// Hands on an item that came so far by itself, if that needs no waiting; else answers it. An item that came
-    /// through all steps is counted in `through`.
-    pub(super) fn pass_now(&self, parcel: Box<Parcel>, halt: Halt, through: &mut usize) -> Option<(Box<Parcel>, Halt)> {
+    /// Takes on an item that came so far by itself, as far as that needs no waiting, and answers what is left. An item
+    /// that came through all steps is counted in `through`.
+    pub(super) fn pass_now(
+        &self,
+        mut parcel: Box<Parcel>,
+        mut halt: Halt,
+        now: Timestamp,
+        through: &mut usize,
+    ) -> Option<Rest> {
+        while let Halt::Outputs(step, outputs) = halt {
+            let mut families = Vec::new();
+            let Some((onward, next)) = self.take_outputs(parcel, outputs, step, &mut families) else {
+                return families.pop().map(Rest::Family);
+            };
+            parcel = onward;
+            halt = self.come(&mut parcel, next, now);
+        }
+        self.hand_over(parcel, halt, through).map(|(parcel, halt)| Rest::Item(parcel, halt, now))
+    }
+
+    /// Hands an item over to a stage or a sink, if that needs no waiting; else answers it.
+    fn hand_over(&self, parcel: Box<Parcel>, halt: Halt, through: &mut usize) -> Option<(Box<Parcel>, Halt)> {
         match (halt, self.sinks.as_slice()) {
             (Halt::Stage(stage), _) => self.stages[stage].put_now(parcel).map(|parcel| (parcel, Halt::Stage(stage))),
             (Halt::Through, [sink]) if sink.is_plain() && !self.is_looked_at(sink) => match sink.put_now(parcel) {

@@ -140,7 +140,7 @@ impl Construction {
         let mut keys = HashSet::new();
         let is_distinct = entries.iter().all(|entry| matches!(&entry.key, Key::Known(key) if keys.insert(key)));
         let fields: Option<Vec<_>> = entries.iter().map(Entry::field).collect();
-        let selection = fields.and_then(Selection::new);
+        let selection = fields.and_then(|fields| Selection::new(&fields));
         Self { entries, is_distinct, selection }
     }
 }

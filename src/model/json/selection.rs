@@ -53,7 +53,7 @@ pub struct Selected<T> {
 
 impl Selection {
     /// Nothing if that is not to be had from text alone, such as if a key comes twice.
-    pub fn new(fields: Vec<(Text, Field)>) -> Option<Self> {
+    pub fn new(fields: &[(Text, Field)]) -> Option<Self> {
         let keys = fields.len();
         let (mut before, mut piece, mut branches) = (Vec::new(), Vec::new(), Vec::new());
         for (number, (key, field)) in fields.iter().enumerate() {

@@ -326,7 +326,7 @@ fn a_selection_makes_an_object_of_the_parts_of_a_text() {
         (Text::from("unit"), Field::Constant(Value::from("m/s"))),
         part("wind", &["wind"]),
     ];
-    let selection = Selection::new(fields).unwrap();
+    let selection = Selection::new(&fields).unwrap();
     for (text, expected) in [
         (
             r#"{"id":7,"wind":{"gusts":null,"speed":1.5},"wide":[]}"#,
@@ -351,5 +351,5 @@ fn a_selection_makes_an_object_of_the_parts_of_a_text() {
         }
     }
     let twice = vec![part("a", &["a"]), part("a", &["b"])];
-    assert!(Selection::new(twice).is_none(), "of a key that comes twice the last one counts");
+    assert!(Selection::new(&twice).is_none(), "of a key that comes twice the last one counts");
 }

@@ -1,5 +1,6 @@
 //! The table that rows go to: its columns, how it is made and grows, and the statement for each shape of row.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use rusqlite::Connection;
 
 use super::cell::{Affinity, column_type};
 use super::{Extra, Options};
-use crate::model::{Object, Text, Value};
+use crate::model::{Text, Value};
 
 /// A table as it is now.
 #[derive(Debug)]
@@ -28,6 +29,9 @@ struct Column {
     is_generated: bool,
 }
 
+/// The fields of a row in turn.
+pub(super) type Row<'a> = Vec<(&'a str, Cow<'a, Value>)>;
+
 /// What rows with the same fields have in common.
 #[derive(Debug)]
 pub(super) struct Shape {
@@ -39,8 +43,8 @@ pub(super) struct Shape {
 
 impl Shape {
     /// Whether a row has these fields, in this order.
-    pub(super) fn is_of(&self, row: &Object) -> bool {
-        row.keys().eq(self.names.iter().map(|name| &**name))
+    pub(super) fn is_of(&self, row: &Row<'_>) -> bool {
+        row.len() == self.names.len() && row.iter().zip(&self.names).all(|((key, _), name)| **key == **name)
     }
 }
 
@@ -74,14 +78,14 @@ impl Table {
     }
 
     /// Makes the table with the columns of the options and, unless those are all, with what `rows` hold.
-    pub(super) fn create(connection: &Connection, options: &Options, rows: &[&Object]) -> rusqlite::Result<()> {
+    pub(super) fn create(connection: &Connection, options: &Options, rows: &[Row<'_>]) -> rusqlite::Result<()> {
         let mut columns: IndexMap<String, (&str, &str)> = IndexMap::new();
         for (name, declared) in &options.columns {
             columns.entry(folded(name)).or_insert((name, declared));
         }
         if options.columns.is_empty() {
             let mut values: IndexMap<String, (&str, Vec<&Value>)> = IndexMap::new();
-            for (name, value) in rows.iter().flat_map(|row| row.iter()) {
+            for (name, value) in rows.iter().flatten() {
                 values.entry(folded(name)).or_insert((name, Vec::new())).1.push(value);
             }
             for (key, (name, values)) in values {
@@ -112,9 +116,9 @@ impl Table {
         &mut self,
         connection: &Connection,
         options: &Options,
-        row: &Object,
+        row: &Row<'_>,
     ) -> Result<Arc<Shape>, RowFault> {
-        let keys: Vec<Text> = row.entries().map(|(key, _)| key).collect();
+        let keys: Vec<Text> = row.iter().map(|(key, _)| Text::from(*key)).collect();
         if let Some(shape) = self.shapes.get(&keys) {
             return Ok(shape.clone());
         }
@@ -130,13 +134,13 @@ impl Table {
         &mut self,
         connection: &Connection,
         options: &Options,
-        row: &Object,
+        row: &Row<'_>,
         keys: Vec<Text>,
     ) -> Result<Shape, RowFault> {
         let refused = |message: String| Err(RowFault::Refused(message));
         let mut fields = Vec::with_capacity(row.len());
         let mut chosen: Vec<usize> = Vec::with_capacity(row.len());
-        for (name, value) in row.iter() {
+        for (name, value) in row {
             let place = match (self.places.get(&folded(name)), options.extra) {
                 (Some(place), _) if !self.columns[*place].is_generated => *place,
                 (_, Extra::Ignore) => {
@@ -148,7 +152,7 @@ impl Table {
                     return refused(format!("it has no column `{name}`, and `extra` is \"reject\""));
                 }
                 (None, Extra::Add) => {
-                    let declared = column_type(std::iter::once(value));
+                    let declared = column_type(std::iter::once(&**value));
                     self.add(connection, options, name, declared).map_err(RowFault::of)?
                 }
             };

@@ -9,9 +9,9 @@ use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction, T
 
 use super::Options;
 use super::cell::cell;
-use super::table::{RowFault, Shape, Table, insert};
+use super::table::{Row, RowFault, Shape, Table, insert};
 use crate::component::WriteFault;
-use crate::model::{Fault, FaultKind, Object, Value};
+use crate::model::{Fault, FaultKind, Value};
 use crate::runtime::GroupWork;
 use crate::store::{make_folder_of, sync_folder_of};
 
@@ -28,6 +28,9 @@ pub(super) struct Writer {
     /// SQLite's count of changes to the schema, of when the table was looked at.
     schema_version: Option<i64>,
 }
+
+/// So many fields a row has room for at once.
+const FIELDS: usize = 16;
 
 /// A statement that writes rows of one shape.
 struct Insert<'a> {
@@ -124,7 +127,7 @@ impl Writer {
         if self.schema_version != Some(version) || self.table.is_none() {
             self.table = Table::load(transaction, &self.options.table)?;
             if self.table.is_none() {
-                let rows: Vec<&Object> =
+                let rows: Vec<Row<'_>> =
                     batches.iter().flatten().filter_map(|value| checked_row(&self.options, value).ok()).collect();
                 if rows.is_empty() {
                     return Ok(());
@@ -153,9 +156,9 @@ impl Writer {
         value: &Value,
     ) -> Result<(), RowFault> {
         let row = checked_row(&self.options, value).map_err(RowFault::Refused)?;
-        if !insert.as_ref().is_some_and(|insert| insert.shape.is_of(row)) {
+        if !insert.as_ref().is_some_and(|insert| insert.shape.is_of(&row)) {
             let table = self.table.as_mut().expect("it was made for the rows that pass the check");
-            let shape = table.shape(transaction, &self.options, row)?;
+            let shape = table.shape(transaction, &self.options, &row)?;
             let statement = transaction.prepare_cached(&shape.insert).map_err(RowFault::Failed)?;
             *insert = Some(Insert { shape, statement });
         }
@@ -278,21 +281,22 @@ fn check_key(connection: &Connection, options: &Options) -> Result<(), Problem> 
 }
 
 /// The fields of a row, if it is one: an object with its whole key.
-fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<&'a Object, String> {
-    let Value::Object(row) = value else {
+fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<Row<'a>, String> {
+    let Value::Object(object) = value else {
         return Err(format!("a row is made of an object, and this is {}", value.type_name()));
     };
+    let mut row = Row::with_capacity(FIELDS);
+    row.extend(object.fields());
     for key in &options.primary_key {
-        let value = row
-            .get(key.as_str())
-            .or_else(|| row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)).map(|(_, value)| value));
-        match value {
+        let exactly = row.iter().find(|(name, _)| *name == &**key);
+        let found = exactly.or_else(|| row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)));
+        match found.map(|(_, value)| &**value) {
             None => return Err(format!("it has no field `{key}`, which is in its primary key")),
             Some(Value::Null) => return Err(format!("its field `{key}` is null, and in its primary key")),
             Some(_) => {}
         }
     }
-    if row.keys().any(|name| name.contains('\0')) {
+    if row.iter().any(|(name, _)| name.contains('\0')) {
         return Err("a column cannot have a NUL in its name".to_owned());
     }
     Ok(row)
