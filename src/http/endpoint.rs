@@ -1,9 +1,12 @@
 //! A client as one component uses it.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Instant;
 
 use bytes::Bytes;
+use pin_project_lite::pin_project;
 use url::Url;
 
 use super::Meter;
@@ -12,6 +15,7 @@ use super::auth::{Ticket, Token};
 use super::body::BodyReader;
 use super::client::Client;
 use super::decode::{Body, is_encoded};
+use super::envelopes::Envelopes;
 use super::failure::Failure;
 use super::pool::Arriving;
 use super::redirect::may_redirect;
@@ -99,7 +103,7 @@ impl Endpoint {
 
     /// Sends a request and reads the reply, whatever its status. Answers at once with [`Verdict::NotBefore`] if it may
     /// not go yet: a rate or the host's slots are used up, or the host is paused or down.
-    pub async fn send(&self, request: Box<Request>, meter: &Meter) -> Result<Response, Fault> {
+    pub async fn send(&self, request: Box<Request>, meter: &Meter) -> Result<Box<Response>, Fault> {
         let Some(server) = self.client.servers.of(&request.url) else {
             return Err(Failure::reject(FaultKind::Request, "it names no host").of(request.method, &request.url));
         };
@@ -112,7 +116,7 @@ impl Endpoint {
         let permit = self.client.admission.admit(&server.pair, self.caller, started)?;
         let token = ticket.as_ref().map(|ticket| ticket.token.clone());
         let sent = self.exchange(request, server.pair.host.clone(), token, started, meter).await;
-        self.learn(permit, &server.pair, started, &sent);
+        self.learn(permit, &server.pair, started, sent.as_deref());
         let mut response = sent?;
         if let Some((credentials, ticket)) = credentials.zip(ticket) {
             credentials.judge(&self.client, &ticket, &response)?;
@@ -131,7 +135,7 @@ impl Endpoint {
         }
     }
 
-    fn learn(&self, permit: Permit, pair: &Pair, started: Instant, sent: &Result<Response, Fault>) {
+    fn learn(&self, permit: Permit, pair: &Pair, started: Instant, sent: Result<&Response, &Fault>) {
         let clock = &self.client.clock;
         let ending = match sent {
             Err(fault) if blames_host(fault) => Ending::Failed(&fault.message),
@@ -154,7 +158,7 @@ impl Endpoint {
                 }
             }
         };
-        let now = sent.as_ref().map_or_else(|_| clock.instant(), |response| started + response.elapsed);
+        let now = sent.map_or_else(|_| clock.instant(), |response| started + response.elapsed);
         permit.ended(&ending, now);
     }
 
@@ -167,7 +171,7 @@ impl Endpoint {
         token: Option<Arc<Token>>,
         started: Instant,
         meter: &Meter,
-    ) -> Result<Response, Fault> {
+    ) -> Result<Box<Response>, Fault> {
         let clock = &self.client.clock;
         let limit = self.route.limits.whole;
         let Request { method, url, headers, body, keeps_body } = *request;
@@ -217,7 +221,8 @@ impl Endpoint {
                 (url, host)
             }
         };
-        let response = Response { url, host, status, headers, fetched_at, head_after, elapsed, body, ticket: None };
+        let response =
+            Box::new(Response { url, host, status, headers, fetched_at, head_after, elapsed, body, ticket: None });
         if let Some((watched, asked)) = asked {
             watched.witness.saw(method, &asked, &watched.body, &response);
         }
@@ -226,10 +231,8 @@ impl Endpoint {
 
     /// Sends a request through surf, and waits for the head of the reply, which may be a redirect.
     pub(super) fn hop(&self, exchange: Exchange, url: Url) -> impl Future<Output = Result<Arriving, Failure>> {
-        // Outside of the block, which would hold the exchange and the URL as well.
-        let envelopes = &self.client.envelopes;
-        let sent = self.client.surf.send(envelopes.request(exchange, url));
-        async move { sent.await.map(|response| envelopes.open(response)).map_err(Failure::from_surf) }
+        let envelopes = &*self.client.envelopes;
+        Hop { sent: self.client.surf.send(envelopes.request(exchange, url)), envelopes }
     }
 
     /// Whether the client's own headers may go there: they may hold credentials, and so go to the client's base; or,
@@ -239,6 +242,26 @@ impl Endpoint {
             Some(base) => has_same_origin(base, url),
             None => self.route.is_written(url),
         }
+    }
+}
+
+pin_project! {
+    /// What surf makes of an exchange. An async block would hold surf's future twice: as it was handed over, and as it is
+    /// waited for.
+    struct Hop<'a, F> {
+        #[pin]
+        sent: F,
+        envelopes: &'a Envelopes,
+    }
+}
+
+impl<F: Future<Output = surf::Result<surf::Response>>> Future for Hop<'_, F> {
+    type Output = Result<Arriving, Failure>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let response = ready!(this.sent.poll(context)).map_err(Failure::from_surf)?;
+        Poll::Ready(Ok(this.envelopes.open(response)))
     }
 }
 

@@ -158,7 +158,7 @@ async fn run(opened: OpenedPipeline, sources: &OpenSources, open: OpenSource) {
             (running.clone(), open.clone(), context.clone(), source_ended.clone());
         runtime::spawn(async move {
             let (life, quiescence) = (running.life.clone(), context.quiescence.clone());
-            life.unless_over(bring_back(&running, stage, context, limits, source_ended)).await;
+            life.unless_over(Box::pin(bring_back(&running, stage, context, limits, source_ended))).await;
             drop(open);
             if let Some(quiescence) = &quiescence {
                 quiescence.end(1);

@@ -126,7 +126,10 @@ impl Polling {
     async fn ask(&mut self) -> Result<(), Fault> {
         let response = self.response().await?;
         let was_held_back = response.elapsed >= HELD_BACK;
-        let answer = Arc::new(Answer { labels: Labels::default().with_reply(Arc::new(response.to_reply())), response });
+        let answer = Arc::new(Answer {
+            labels: Labels::default().with_reply(Arc::new(response.to_reply())),
+            response: *response,
+        });
         let (values, cursor) = self.read(&answer).await?;
         let has_moved = cursor.as_ref().is_some_and(|cursor| *cursor != self.cursor);
         self.vain = if has_moved || was_held_back { 0 } else { self.vain.saturating_add(1) };
@@ -142,7 +145,7 @@ impl Polling {
     }
 
     /// The answer of the server, whatever it says, if its status is a good one.
-    async fn response(&self) -> Result<Response, Fault> {
+    async fn response(&self) -> Result<Box<Response>, Fault> {
         let request = self.request().await?;
         let (method, url) = (request.method, request.url.clone());
         let response = loop {

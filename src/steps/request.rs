@@ -163,14 +163,14 @@ struct RequestStep {
 /// What came of sending a request: the reply to it, or why there is none.
 enum Exchange {
     Reply(Replied),
-    NoReply(Answer),
+    NoReply(Arc<Answer>),
 }
 
 /// A request's reply.
 struct Replied {
     method: Method,
     url: Url,
-    response: Response,
+    response: Box<Response>,
 }
 
 impl Replied {
@@ -191,7 +191,7 @@ enum Asked {
     /// It has not: the item ends.
     Unchanged(Outputs),
     /// With what is to be left behind once all that comes of it has settled.
-    Answer(Answer, Option<Mark>),
+    Answer(Arc<Answer>, Option<Mark>),
 }
 
 #[async_trait]
@@ -214,7 +214,7 @@ impl Fetch for RequestStep {
         let request = Box::new(self.request(item, url).await?);
         let (answer, mark) = match self.ask(item, request, meter).await? {
             Asked::Unchanged(outputs) => return Ok(outputs.into()),
-            Asked::Answer(answer, mark) => (Arc::new(answer), mark),
+            Asked::Answer(answer, mark) => (answer, mark),
         };
         let labels = item.labels.with_reply(answer.reply.clone());
         if let Some(reason) = self.decide(item, &answer, &labels).await? {
@@ -311,7 +311,7 @@ impl RequestStep {
     /// The value of a reply's body, of which nothing stays in the reply.
     fn read(&self, replied: &mut Replied) -> Result<Value, Fault> {
         let body = replied.response.take_body()?;
-        let Response { headers, status, .. } = &replied.response;
+        let Response { headers, status, .. } = &*replied.response;
         self.settings.value(body, headers, *status, replied.method).map_err(|cause| replied.unreadable(&cause))
     }
 
@@ -329,14 +329,14 @@ impl RequestStep {
         parsed.map_err(|cause| replied.unreadable(&cause))
     }
 
-    fn answer(&self, replied: Replied, value: Result<Value, Fault>) -> Answer {
+    fn answer(&self, replied: Replied, value: Result<Value, Fault>) -> Arc<Answer> {
         let Replied { method, url, response } = replied;
         let not_before = retry_after(&response.headers, &self.clock);
         let (value, fault) = match value {
             Ok(value) => (value, None),
             Err(fault) => (Value::Null, Some(fault)),
         };
-        let Response { url: from, host, status, headers, fetched_at, elapsed, ticket, .. } = response;
+        let Response { url: from, host, status, headers, fetched_at, elapsed, ticket, .. } = *response;
         let reply = Reply {
             url: from.as_str().into(),
             host,
@@ -346,10 +346,10 @@ impl RequestStep {
             elapsed,
             fault: fault.as_ref().map(|fault| fault.kind.name()),
         };
-        Answer { method, url, from, value, reply: Arc::new(reply), fault, ticket, not_before }
+        Arc::new(Answer { method, url, from, value, reply: Arc::new(reply), fault, ticket, not_before })
     }
 
-    fn not_replied(&self, method: Method, url: Url, started: Instant, fault: Fault) -> Answer {
+    fn not_replied(&self, method: Method, url: Url, started: Instant, fault: Fault) -> Arc<Answer> {
         let reply = Reply {
             url: url.as_str().into(),
             host: host_of(&url),
@@ -359,7 +359,7 @@ impl RequestStep {
             elapsed: self.clock.instant() - started,
             fault: Some(fault.kind.name()),
         };
-        Answer {
+        Arc::new(Answer {
             method,
             from: url.clone(),
             url,
@@ -368,7 +368,7 @@ impl RequestStep {
             fault: Some(fault),
             ticket: None,
             not_before: None,
-        }
+        })
     }
 
     /// What becomes of the item, by the error policy: it goes on with the answer, or ends as filtered for a reason.

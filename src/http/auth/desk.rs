@@ -31,7 +31,7 @@ impl Desk<'_> {
     }
 
     /// Sends a request that is not signed. A redirect is the reply.
-    pub(super) async fn ask(&self, request: Request) -> Result<Response, Denial> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Box<Response>, Denial> {
         let endpoint = Endpoint::for_signing_in(self.client.clone(), &request.url);
         let host = host_of(&request.url);
         endpoint

@@ -130,7 +130,9 @@ impl Pool {
                     }
                 }
                 Connection::Http2(mut sender) => {
-                    let error = match sender.try_send_request(http2_request(outgoing)?).await {
+                    // In a box, so that requests over HTTP/1.1 do not carry the room for it.
+                    let sent = Box::pin(sender.try_send_request(http2_request(outgoing)?)).await;
+                    let error = match sent {
                         Ok(reply) => {
                             let (head, incoming) = reply.into_parts();
                             let body = ReplyBody::over_http2(incoming, limit);

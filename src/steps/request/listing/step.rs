@@ -145,7 +145,7 @@ impl Fetch for ListingStep {
             let request = self.request(&written, &progress, link.take())?;
             let (answer, mark) = match self.step.ask(item, Box::new(request), meter).await? {
                 Asked::Unchanged(outputs) => return Ok(outputs.into()),
-                Asked::Answer(answer, mark) => (Arc::new(answer), mark),
+                Asked::Answer(answer, mark) => (answer, mark),
             };
             let labels = item.labels.with_reply(answer.reply.clone());
             let decided = self.step.decide(item, &answer, &labels).await;
