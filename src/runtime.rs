@@ -5,6 +5,7 @@
 
 mod activity;
 mod alarms;
+mod channel;
 mod group_thread;
 mod tcp;
 
@@ -25,6 +26,7 @@ use pin_project_lite::pin_project;
 pub use activity::Busy;
 pub use async_std::net::ToSocketAddrs;
 pub use async_std::os::unix::net::{UnixListener, UnixStream};
+pub use channel::{Receiver, Sender, WeakReceiver, WeakSender, channel};
 pub use group_thread::{GroupThread, GroupWork};
 pub use tcp::{TcpListener, TcpStream};
 
@@ -51,9 +53,9 @@ pub fn block_on<T>(future: impl Future<Output = T>) -> T {
     futures_lite::future::block_on(future)
 }
 
-/// [`block_on`], and meanwhile calls `tick` on the calling thread each time that `every` has passed: that wakes no other
-/// thread, as a task's timer does.
-pub fn block_on_ticking<T>(future: impl Future<Output = T>, every: Duration, mut tick: impl FnMut()) -> T {
+/// [`block_on`], but nothing if the future is not done at `deadline`. It waits on the calling thread, and wakes no other
+/// one as a task's timer does.
+fn block_on_until<T>(future: impl Future<Output = T>, deadline: Instant) -> Option<T> {
     struct Unpark(Thread);
     impl Wake for Unpark {
         fn wake(self: Arc<Self>) {
@@ -62,17 +64,25 @@ pub fn block_on_ticking<T>(future: impl Future<Output = T>, every: Duration, mut
     }
     let waker = Waker::from(Arc::new(Unpark(std::thread::current())));
     let mut future = pin!(future);
-    let mut next = Instant::now() + every;
     loop {
         if let Poll::Ready(result) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            return result;
+            return Some(result);
         }
-        let left = next.saturating_duration_since(Instant::now());
+        let left = deadline.saturating_duration_since(Instant::now());
         if left.is_zero() {
-            tick();
-            next = Instant::now() + every;
-        } else {
-            std::thread::park_timeout(left);
+            return None;
+        }
+        std::thread::park_timeout(left);
+    }
+}
+
+/// [`block_on`], and meanwhile calls `tick` on the calling thread each time that `every` has passed.
+pub fn block_on_ticking<T>(future: impl Future<Output = T>, every: Duration, mut tick: impl FnMut()) -> T {
+    let mut future = pin!(future);
+    loop {
+        match block_on_until(future.as_mut(), Instant::now() + every) {
+            Some(result) => return result,
+            None => tick(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use async_channel::{Receiver, Sender, TrySendError, WeakReceiver};
+use async_channel::TrySendError;
 
 use super::ack::Ack;
 use super::backoff::Tries;
@@ -21,7 +21,7 @@ use super::sink_state::SinkState;
 use crate::component::{BatchLimits, Retry, Sink, WriteFault};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Item, Outcome, Planted, Text, Verdict};
-use crate::runtime::{self, Clock};
+use crate::runtime::{self, Clock, Receiver, Sender, WeakReceiver};
 use crate::store::{Change, Push};
 use crate::telemetry::Histogram;
 

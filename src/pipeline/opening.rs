@@ -4,8 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use async_channel::{Receiver, Sender, WeakSender};
-
 use super::aside::Aside;
 use super::budget::PipelineBudget;
 use super::buffer::Buffer;
@@ -23,7 +21,7 @@ use super::switch::Switch;
 use crate::component::{Progress, SinkContext, Source, SourceContext, SourceSettings, Step, StepContext, Trigger};
 use crate::expr::Filter;
 use crate::model::{Fault, FaultKind, Text};
-use crate::runtime::Clock;
+use crate::runtime::{self, Clock, Receiver, Sender, WeakSender};
 
 /// The way into a sink that is open.
 #[derive(Clone)]
@@ -121,7 +119,7 @@ impl Opening<'_> {
         let (clients, store) = (self.plan.clients.clone(), store.clone());
         let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, &store));
         let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
-        let (input, output) = async_channel::bounded(plan.channel());
+        let (input, output) = runtime::channel(plan.channel());
         let opened = plan.settings.open(context)?;
         let sink = Arc::new(RunningSink {
             name: plan.name.to_string(),
