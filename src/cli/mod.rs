@@ -131,8 +131,17 @@ pub fn main() -> ExitCode {
     };
     start_log(log_format, default_level);
     match command {
-        Command::Demo(arguments) => demo::demo(&arguments),
         Command::Run(arguments) => run::run(arguments),
+        command => carry_out(command),
+    }
+}
+
+/// Not inlined: a daemon need not hold the code of all other commands in memory.
+#[inline(never)]
+fn carry_out(command: Command) -> ExitCode {
+    match command {
+        Command::Run(arguments) => run::run(arguments),
+        Command::Demo(arguments) => demo::demo(&arguments),
         Command::Check(arguments) => check::check(&arguments),
         Command::Explain(arguments) => explain::explain(&arguments),
         Command::Kinds(arguments) => kinds::kinds(&arguments),

@@ -1,7 +1,7 @@
-//! A few connections to read with, each held for microseconds.
+//! A few connections to read with, each held for microseconds. All but the first are opened when they are first needed.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 
 use rusqlite::Connection;
@@ -12,22 +12,23 @@ use super::{salvage, schema};
 use crate::model::Fault;
 
 pub(super) struct Readers {
-    connections: Vec<Mutex<Connection>>,
-    next: AtomicUsize,
+    /// Nothing where one may yet be opened.
+    connections: Vec<Mutex<Option<Connection>>>,
     damaged_rows: AtomicU64,
     file: PathBuf,
 }
 
 impl Readers {
     pub(super) fn open(file: &Path, count: usize) -> rusqlite::Result<Self> {
-        let connect = |_| schema::connect_to_read(file).map(Mutex::new);
-        let connections = (0..count).map(connect).collect::<rusqlite::Result<_>>()?;
-        Ok(Self { connections, next: AtomicUsize::new(0), damaged_rows: AtomicU64::new(0), file: file.to_owned() })
+        let first = schema::connect_to_read(file)?;
+        let mut connections = vec![Mutex::new(Some(first))];
+        connections.resize_with(count, Mutex::default);
+        Ok(Self { connections, damaged_rows: AtomicU64::new(0), file: file.to_owned() })
     }
 
     /// Reads with a connection that is free. Damaged rows are counted and reported here.
     pub(super) fn read<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<Found<T>>) -> Result<T, Fault> {
-        match read(&self.free_connection()) {
+        match self.with_free_connection(read) {
             Ok(found) => {
                 if found.damaged > 0 {
                     self.damaged_rows.fetch_add(found.damaged, Ordering::Relaxed);
@@ -50,7 +51,7 @@ impl Readers {
     }
 
     pub(super) fn version(&self) -> rusqlite::Result<schema::Version> {
-        schema::version(&self.free_connection())
+        self.with_free_connection(schema::version)
     }
 
     /// How many damaged rows were passed over since the store was opened.
@@ -58,16 +59,26 @@ impl Readers {
         self.damaged_rows.load(Ordering::Relaxed)
     }
 
-    fn free_connection(&self) -> MutexGuard<'_, Connection> {
-        let start = self.next.fetch_add(1, Ordering::Relaxed);
-        let at = |offset: usize| &self.connections[(start.wrapping_add(offset)) % self.connections.len()];
-        for offset in 0..self.connections.len() {
-            match at(offset).try_lock() {
-                Ok(connection) => return connection,
-                Err(TryLockError::Poisoned(poisoned)) => return poisoned.into_inner(),
-                Err(TryLockError::WouldBlock) => {}
+    fn with_free_connection<T>(&self, read: impl FnOnce(&Connection) -> rusqlite::Result<T>) -> rusqlite::Result<T> {
+        let place = self.free_place();
+        read(place.as_ref().expect("a free place has a connection"))
+    }
+
+    /// One with a connection, which nobody else reads with.
+    fn free_place(&self) -> MutexGuard<'_, Option<Connection>> {
+        for place in &self.connections {
+            let mut place = match place.try_lock() {
+                Ok(place) => place,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => continue,
+            };
+            if place.is_none() {
+                // Where no more can be opened, those that are there do.
+                let Ok(connection) = schema::connect_to_read(&self.file) else { break };
+                *place = Some(connection);
             }
+            return place;
         }
-        at(0).lock().unwrap_or_else(PoisonError::into_inner)
+        self.connections[0].lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
