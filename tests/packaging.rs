@@ -43,7 +43,7 @@ fn the_version_names_the_commit_where_it_is_known() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name);
     let compiled =
-        Command::new("rustc").args(["--edition=2024", "build.rs", "-o"]).arg(path("build")).status().unwrap();
+        Command::new("rustc").args(["--edition=2024", "build/build.rs", "-o"]).arg(path("build")).status().unwrap();
     assert!(compiled.success());
     let version = |environment: &[(&str, &str)]| {
         let mut command = Command::new(path("build"));

@@ -26,6 +26,10 @@ file = "{number}.ndjson"
 """
 
 
+def config(numbers, base):
+    return "".join(PIPELINE.format(number=number, url=f"{base}/{number}.json") for number in numbers)
+
+
 def prepare(_bench):
     pass
 
@@ -33,8 +37,7 @@ def prepare(_bench):
 def run(bench):
     folder = bench.folder / "idle"
     numbers = bench.documents.numbers[:PIPELINES]
-    text = "".join(PIPELINE.format(number=number, url=f"{bench.site.plain}/{number}.json") for number in numbers)
-    configs = bench.configs(text, folder)
+    configs = bench.configs(config(numbers, bench.site.plain), folder)
     seconds = 5 if bench.arguments.quick else 30
     with service([bench.gatherd, "run", *configs], folder) as running:
         # The first ticks come within five seconds.
