@@ -150,13 +150,18 @@ impl Object {
     }
 
     /// The entries, for one look: those of a text that nobody has looked into are made for whoever asks, and not kept.
-    pub fn fields(&self) -> impl Iterator<Item = (&str, Cow<'_, Value>)> {
+    pub fn fields(&self) -> Vec<(&str, Cow<'_, Value>)> {
         let Inner { raw, members, .. } = &*self.0;
-        let text = raw.as_ref().filter(|raw| members.get().is_none() && !raw.may_repeat());
-        let from_text =
-            text.map(|raw| raw.members().map(move |(key, place)| (raw.plain_key(key), Cow::Owned(raw.value(place)))));
-        let kept = text.is_none().then(|| self.iter().map(|(key, value)| (key, Cow::Borrowed(value))));
-        from_text.into_iter().flatten().chain(kept.into_iter().flatten())
+        match raw.as_ref().filter(|raw| members.get().is_none() && !raw.may_repeat()) {
+            None => self.iter().map(|(key, value)| (key, Cow::Borrowed(value))).collect(),
+            Some(raw) => {
+                let mut fields = Vec::with_capacity(FEW);
+                for (key, place) in raw.members() {
+                    fields.push((raw.plain_key(key), Cow::Owned(raw.value(place))));
+                }
+                fields
+            }
+        }
     }
 
     /// The entries with their keys as texts of their own, for another object.

@@ -1,6 +1,7 @@
 //! `sqlite`: each item is a row of a table.
 
 mod cell;
+mod rows;
 mod table;
 mod writer;
 
@@ -72,6 +73,11 @@ impl Options {
     /// What messages call the table.
     fn name(&self) -> String {
         format!("table `{}` of `{}`", self.table, self.path.display())
+    }
+
+    /// The fault of a row that the table does not take.
+    fn refused(&self, message: &str) -> Fault {
+        Fault::reject(FaultKind::Refused, format!("{} refused the row: {message}", self.name()))
     }
 }
 

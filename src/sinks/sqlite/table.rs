@@ -8,6 +8,7 @@ use indexmap::IndexMap;
 use rusqlite::Connection;
 
 use super::cell::{Affinity, column_type};
+use super::rows::TOGETHER;
 use super::{Extra, Options};
 use crate::model::{Text, Value};
 
@@ -36,7 +37,10 @@ pub(super) type Row<'a> = Vec<(&'a str, Cow<'a, Value>)>;
 #[derive(Debug)]
 pub(super) struct Shape {
     names: Vec<Text>,
+    /// Writes one row.
     pub(super) insert: String,
+    /// Writes [`TOGETHER`] rows.
+    pub(super) insert_together: String,
     /// For each field in turn what its column does to it; nothing if it is left out.
     pub(super) fields: Vec<Option<Affinity>>,
 }
@@ -167,7 +171,8 @@ impl Table {
             return refused("it has no field that is a column".to_owned());
         }
         let names: Vec<&str> = chosen.iter().map(|place| self.columns[*place].name.as_str()).collect();
-        Ok(Shape { names: keys, insert: insert(options, &names), fields })
+        let [insert, insert_together] = [1, TOGETHER].map(|rows| insert(options, &names, rows));
+        Ok(Shape { names: keys, insert, insert_together, fields })
     }
 
     fn add(
@@ -200,10 +205,11 @@ impl RowFault {
     }
 }
 
-/// The statement that writes these columns of a row.
-pub(super) fn insert(options: &Options, names: &[&str]) -> String {
-    let places = vec!["?"; names.len()].join(", ");
-    let mut sql = format!("INSERT INTO {} ({}) VALUES ({places})", quoted(&options.table), quoted_list(names));
+/// The statement that writes these columns of so many rows.
+pub(super) fn insert(options: &Options, names: &[&str], rows: usize) -> String {
+    let places = format!("({})", vec!["?"; names.len()].join(", "));
+    let rows = vec![places; rows].join(", ");
+    let mut sql = format!("INSERT INTO {} ({}) VALUES {rows}", quoted(&options.table), quoted_list(names));
     if !options.primary_key.is_empty() {
         let is_key = |name: &&&str| options.primary_key.iter().any(|key| key.eq_ignore_ascii_case(name));
         let updates: Vec<_> = names.iter().filter(|name| !is_key(name)).map(|name| update(name)).collect();

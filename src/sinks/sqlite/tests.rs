@@ -144,6 +144,22 @@ fn bad_rows_are_refused_alone() {
 }
 
 #[test]
+fn of_many_rows_the_bad_ones_alone_are_refused_and_the_others_written_once() {
+    for resolution in ["ABORT", "FAIL"] {
+        let folder = tempfile::tempdir().unwrap();
+        let table = format!("CREATE TABLE t (id INTEGER, code INTEGER UNIQUE ON CONFLICT {resolution})");
+        database(&folder).execute_batch(&table).unwrap();
+        let sink = open(&folder, "");
+        let code = |id: i32| if id % 20 == 10 { 0 } else { id };
+        let values: Vec<String> = (0..50).map(|id| format!(r#"{{"id":{id},"code":{}}}"#, code(id))).collect();
+        let result = write(&*sink, &values.iter().map(String::as_str).collect::<Vec<_>>());
+        let places: Vec<usize> = refused(result).into_iter().map(|(place, _)| place).collect();
+        assert_eq!(places, [10, 30], "{resolution}");
+        assert_eq!(rows(&folder, "SELECT count(*), count(DISTINCT id) FROM t"), ["Integer(48) Integer(48)"]);
+    }
+}
+
+#[test]
 fn a_batch_of_bad_rows_makes_no_table() {
     let folder = tempfile::tempdir().unwrap();
     let sink = open(&folder, "primary_key = ['id']");

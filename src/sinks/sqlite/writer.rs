@@ -5,11 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rusqlite::{CachedStatement, Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, TransactionBehavior};
 
 use super::Options;
-use super::cell::cell;
-use super::table::{Row, RowFault, Shape, Table, insert};
+use super::rows::Rows;
+use super::table::{Row, RowFault, Table, insert};
 use crate::component::WriteFault;
 use crate::model::{Fault, FaultKind, Value};
 use crate::runtime::GroupWork;
@@ -29,17 +29,8 @@ pub(super) struct Writer {
     schema_version: Option<i64>,
 }
 
-/// So many fields a row has room for at once.
-const FIELDS: usize = 16;
-
-/// A statement that writes rows of one shape.
-struct Insert<'a> {
-    shape: Arc<Shape>,
-    statement: CachedStatement<'a>,
-}
-
 /// The rows of one batch that were refused.
-type Refused = Vec<(usize, Fault)>;
+pub(super) type Refused = Vec<(usize, Fault)>;
 
 impl Writer {
     /// Opens the database. What a retry may mend is left to the first batch.
@@ -91,7 +82,7 @@ impl Writer {
                     let message = format!("cannot write to {}: {error}", self.options.name());
                     WriteFault::Batch(Fault::retry(FaultKind::Write, message))
                 }
-                Failure::SomeRow(message) => WriteFault::Mixed(self.refused(&message)),
+                Failure::SomeRow(message) => WriteFault::Mixed(self.options.refused(&message)),
             }
         })
     }
@@ -99,24 +90,13 @@ impl Writer {
     fn write_with(&mut self, connection: &mut Connection, batches: &[Vec<Value>]) -> Result<Vec<Refused>, Failure> {
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         self.look_at_table(&transaction, batches)?;
-        let mut refused = Vec::with_capacity(batches.len());
-        let mut insert = None;
-        for batch in batches {
-            let mut refused_rows = Vec::new();
+        let mut rows = Rows::of(&transaction, &self.options, self.table.as_mut(), batches.len());
+        for (number, batch) in batches.iter().enumerate() {
             for (place, value) in batch.iter().enumerate() {
-                match self.write_row(&transaction, &mut insert, value) {
-                    Ok(()) => {}
-                    // A trigger can undo everything.
-                    Err(RowFault::Refused(message)) if transaction.is_autocommit() => {
-                        return Err(Failure::SomeRow(message));
-                    }
-                    Err(RowFault::Refused(message)) => refused_rows.push((place, self.refused(&message))),
-                    Err(RowFault::Failed(error)) => return Err(error.into()),
-                }
+                rows.add(number, place, value)?;
             }
-            refused.push(refused_rows);
         }
-        drop(insert);
+        let refused = rows.finish()?;
         transaction.commit()?;
         Ok(refused)
     }
@@ -145,41 +125,6 @@ impl Writer {
         }
         self.schema_version = Some(version);
         Ok(())
-    }
-
-    /// Writes one row. SQLite undoes a statement that fails, and no other. `insert` is the statement that wrote the row
-    /// before: the next one often has the same fields.
-    fn write_row<'a>(
-        &mut self,
-        transaction: &'a Transaction<'_>,
-        insert: &mut Option<Insert<'a>>,
-        value: &Value,
-    ) -> Result<(), RowFault> {
-        let row = checked_row(&self.options, value).map_err(RowFault::Refused)?;
-        if !insert.as_ref().is_some_and(|insert| insert.shape.is_of(&row)) {
-            let table = self.table.as_mut().expect("it was made for the rows that pass the check");
-            let shape = table.shape(transaction, &self.options, &row)?;
-            let statement = transaction.prepare_cached(&shape.insert).map_err(RowFault::Failed)?;
-            *insert = Some(Insert { shape, statement });
-        }
-        let Insert { shape, statement } = insert.as_mut().expect("it was just looked at");
-        let mut place = 0;
-        for ((name, value), affinity) in row.iter().zip(&shape.fields) {
-            let Some(affinity) = affinity else { continue };
-            if affinity.alters(value) {
-                return Err(RowFault::Refused(format!(
-                    "its column `{name}` holds numbers, and would turn {value} into another value; make the column TEXT"
-                )));
-            }
-            place += 1;
-            statement.raw_bind_parameter(place, cell(value)).map_err(RowFault::of)?;
-        }
-        statement.raw_execute().map_err(RowFault::of)?;
-        Ok(())
-    }
-
-    fn refused(&self, message: &str) -> Fault {
-        Fault::reject(FaultKind::Refused, format!("{} refused the row: {message}", self.options.name()))
     }
 }
 
@@ -230,7 +175,7 @@ impl Problem {
 }
 
 /// Why a transaction was given up.
-enum Failure {
+pub(super) enum Failure {
     Whole(rusqlite::Error),
     /// Because of some row: a trigger has rolled it back, or no table can be made of its fields.
     SomeRow(String),
@@ -269,7 +214,7 @@ fn check_key(connection: &Connection, options: &Options) -> Result<(), Problem> 
         return Ok(());
     }
     let names: Vec<&str> = options.primary_key.iter().map(String::as_str).collect();
-    match connection.prepare(&insert(options, &names)) {
+    match connection.prepare(&insert(options, &names, 1)) {
         Err(error) if !is_passing(&error) => Err(Problem::Lasting(format!(
             "cannot write to {}: it was made without the primary key ({}): {error}; add a unique index, or change \
              `primary_key`",
@@ -281,12 +226,11 @@ fn check_key(connection: &Connection, options: &Options) -> Result<(), Problem> 
 }
 
 /// The fields of a row, if it is one: an object with its whole key.
-fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<Row<'a>, String> {
+pub(super) fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<Row<'a>, String> {
     let Value::Object(object) = value else {
         return Err(format!("a row is made of an object, and this is {}", value.type_name()));
     };
-    let mut row = Row::with_capacity(FIELDS);
-    row.extend(object.fields());
+    let row = object.fields();
     for key in &options.primary_key {
         let exactly = row.iter().find(|(name, _)| *name == &**key);
         let found = exactly.or_else(|| row.iter().find(|(name, _)| name.eq_ignore_ascii_case(key)));
