@@ -53,7 +53,7 @@ impl BodyReader<'_> {
         }
         let waited = Waited::new(self.clock);
         let mut read = pin!(self.read_slices(body, announced.unwrap_or(0), &waited));
-        // Small bodies mostly come with their heads.
+        // All of it may have come meanwhile.
         if let Some(read) = future::poll_once(read.as_mut()).await {
             return read;
         }

@@ -1,4 +1,5 @@
-//! gatherd's runtime as hyper wants to see it: a stream, an executor and a timer.
+//! Connections, encrypted or not, as one stream; and gatherd's runtime as hyper wants to see it: a stream, an executor and a
+//! timer.
 
 use std::cell::RefCell;
 use std::future::Future;

@@ -119,7 +119,8 @@ impl HttpClient for Transport {
 async fn scripted(script: &dyn Script, request: &Request, exchange: &Exchange) -> Result<Arriving, Failure> {
     let (url, headers, body) = (request.url().clone(), (*exchange.headers).clone(), exchange.body.clone());
     let reply = script.reply(Sent { method: request.method().to_string(), url, headers, body }).await?;
-    Ok(Arriving { status: reply.status, headers: reply.headers, body: ReplyBody::of(reply.body) })
+    let body = ReplyBody::of(reply.body, exchange.route.limits.max_body);
+    Ok(Arriving { status: reply.status, headers: reply.headers, body })
 }
 
 fn method_of(request: &Request) -> http::Method {

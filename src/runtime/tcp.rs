@@ -1,7 +1,7 @@
 //! TCP connections that ask the kernel for bytes only when there may be some.
 //!
-//! async-std's read first, and wait when nothing is there. A client polls its connections several times for each reply, so
-//! five of six reads would find nothing. These wait on the same reactor.
+//! async-std's read first, and wait when nothing is there: before each reply, and once more behind it, a client would find
+//! nothing. These wait on the same reactor.
 
 use std::io::{self, IoSlice, Read};
 use std::net::{Shutdown, SocketAddr};

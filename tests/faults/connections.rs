@@ -90,8 +90,8 @@ fn a_connection_that_fails_before_the_reply_is_whole_is_tried_again_and_then_a_d
         (
             "informs for ever",
             |_, connection| pour(connection, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
-            "timeout",
-            "no reply came within 300ms",
+            "disconnect",
+            "the head of the reply is too large",
         ),
         (
             "not HTTP",

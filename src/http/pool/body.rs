@@ -36,22 +36,21 @@ enum From {
 impl ReplyBody {
     /// `first` is what came of it together with the head.
     pub(super) fn over_http1(first: Bytes, lent: Lent, limit: Size) -> Self {
-        let taken = first.len();
-        let mut body = Self { from: From::Http1(lent), chunk: first, limit, taken: taken as u64, turn: taken };
+        let mut body = Self { from: From::Http1(lent), ..Self::of(first, limit) };
         body.end_if_over();
         body
     }
 
     pub(super) fn over_http2(incoming: Incoming, limit: Size) -> Self {
-        let mut body = Self { from: From::Http2(incoming), ..Self::of(Bytes::new()) };
-        body.limit = limit;
+        let mut body = Self { from: From::Http2(incoming), ..Self::of(Bytes::new(), limit) };
         body.end_if_over();
         body
     }
 
     /// A body that is here.
-    pub(in crate::http) fn of(bytes: Bytes) -> Self {
-        Self { from: From::Nowhere, chunk: bytes, limit: Size(u64::MAX), taken: 0, turn: 0 }
+    pub(in crate::http) fn of(bytes: Bytes, limit: Size) -> Self {
+        let taken = bytes.len() as u64;
+        Self { from: From::Nowhere, chunk: bytes, limit, taken, turn: 0 }
     }
 
     /// Whether nothing more comes.

@@ -103,9 +103,12 @@ steps = [
 fn read_request(section: &mut Section<'_>) -> Option<Box<dyn StepSettings>> {
     section.shorthand("url");
     let method: Option<String> = section.required("method", "the request's method, such as \"OPTIONS\"");
-    let known = method.as_ref().and_then(|name| name.parse().ok());
+    let known = method.as_ref().and_then(|name| name.parse().ok()).filter(|known| *known != Method::Connect);
     if let (Some(name), None) = (&method, known) {
-        let message = format!("`{name}` is not a method of HTTP");
+        let message = match name.as_str() {
+            "CONNECT" => "`CONNECT` opens a tunnel, and gets no reply to hand on".to_owned(),
+            _ => format!("`{name}` is not a method of HTTP"),
+        };
         section.mistake("method", message, "write one such as \"GET\", \"POST\" or \"OPTIONS\"");
     }
     read(section, known.unwrap_or(Method::Get), Carries::Payload)

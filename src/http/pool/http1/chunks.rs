@@ -2,8 +2,10 @@
 
 use super::broken::Broken;
 
-/// How long what surrounds a chunk may be, and what follows the last one, in bytes.
-const MAX_FRAME: usize = 64 << 10;
+/// How much a body may hold that is neither content nor what chunks need (extensions, zeros before a length, trailers),
+/// in bytes: so much, and so many times its content. Else a server could keep a reader busy with nothing.
+const MAX_EXTRA: u64 = 64 << 10;
+const MAX_EXTRA_SHARE: u64 = 16;
 
 /// Where in a chunked body one is. It holds nothing of the body: that may come in pieces of any length.
 #[derive(Debug, Default)]
@@ -11,8 +13,9 @@ pub(super) struct Chunks {
     place: Place,
     /// The length of the chunk that is being read, or what is still to come of it, in bytes.
     length: u64,
-    /// The bytes since the last chunk's content.
-    frame: usize,
+    /// How many bytes of content have come, and how many of what nobody needs.
+    content: u64,
+    extra: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -21,7 +24,8 @@ enum Place {
     #[default]
     Length,
     Digits,
-    /// Behind a chunk's length, where there may be extensions; nobody uses them.
+    /// Behind a chunk's length, where there may be blanks, and extensions behind a semicolon; nobody uses them.
+    Blanks,
     Extensions,
     EndOfLength,
     Content,
@@ -49,9 +53,9 @@ impl Chunks {
                 let (content, rest) = input.split_at(here);
                 *input = rest;
                 self.length -= here as u64;
+                self.content += here as u64;
                 if self.length == 0 {
                     self.place = Place::AfterContent;
-                    self.frame = 0;
                 }
                 return Ok((here > 0).then_some(content));
             }
@@ -61,8 +65,10 @@ impl Chunks {
             let Some((byte, rest)) = input.split_first() else { return Ok(None) };
             self.place = self.after(*byte)?;
             *input = rest;
-            self.frame += 1;
-            if self.frame > MAX_FRAME {
+            let is_zero = self.place == Place::Digits && self.length == 0;
+            let is_unused = matches!(self.place, Place::Blanks | Place::Extensions | Place::Trailer | Place::InTrailer);
+            self.extra += u64::from(is_zero || is_unused);
+            if self.extra > MAX_EXTRA + MAX_EXTRA_SHARE * self.content {
                 return Err(Broken::TooLarge);
             }
         }
@@ -77,8 +83,9 @@ impl Chunks {
                 self.length = length? + digit;
                 Place::Digits
             }
-            (Place::Digits, b' ' | b'\t' | b';') => Place::Extensions,
-            (Place::Digits | Place::Extensions, b'\r') => Place::EndOfLength,
+            (Place::Digits | Place::Blanks, b' ' | b'\t') => Place::Blanks,
+            (Place::Digits | Place::Blanks, b';') => Place::Extensions,
+            (Place::Digits | Place::Blanks | Place::Extensions, b'\r') => Place::EndOfLength,
             (Place::Extensions, _) if byte != b'\n' => Place::Extensions,
             (Place::EndOfLength, b'\n') if self.length == 0 => Place::Trailer,
             (Place::EndOfLength, b'\n') => Place::Content,
@@ -123,7 +130,7 @@ mod tests {
         let cases: [(&str, &str); 6] = [
             ("0\r\n\r\n", ""),
             ("5\r\nhello\r\n0\r\n\r\n", "hello"),
-            ("5;a=b;c=\"d e\"\r\nhello\r\n1  \r\n!\r\n0;x\r\n\r\n", "hello!"),
+            ("5;a=b;c=\"d e\"\r\nhello\r\n1  \r\n!\r\n0 ;x\r\n\r\n", "hello!"),
             ("A\r\n0123456789\r\n0a\r\n\r\n\r\n0\r\n\r\n0\r\n0\r\n\r\n", "0123456789\r\n\r\n0\r\n\r\n0"),
             ("000\r\nDigest: x\r\nOther:\r\n\r\n", ""),
             ("1\r\na\r\n1\r\nb\r\n00000000000000000000\r\n\r\n", "ab"),
@@ -149,7 +156,10 @@ mod tests {
 
     #[test]
     fn a_body_that_is_not_chunked_says_why() {
-        let long = format!("1;{}\r\n", "x".repeat(MAX_FRAME));
+        let long = "x".repeat(usize::try_from(MAX_EXTRA).unwrap());
+        let (extension, trailer) = (format!("1;{long}\r\n"), format!("0\r\na: {long}\r\n"));
+        let zeros = "0".repeat(long.len() + 1);
+        let hidden = format!("1;{}\r\na\r\n", &long[..100]).repeat(1000);
         let cases = [
             ("some\r\n", "a chunk does not begin with its length"),
             ("\r\n", "a chunk does not begin with its length"),
@@ -161,7 +171,11 @@ mod tests {
             ("0\r\n\n", "does not end as it should"),
             ("0\r\na: b\n", "does not end as it should"),
             ("10000000000000000\r\n", "a chunk's length is too large"),
-            (&long, "what surrounds its chunks is too large"),
+            ("1 1\r\n", "does not end as it should"),
+            (&extension, "what surrounds its chunks is too large"),
+            (&trailer, "what surrounds its chunks is too large"),
+            (&zeros, "what surrounds its chunks is too large"),
+            (&hidden, "what surrounds its chunks is too large"),
         ];
         for (body, why) in cases {
             let error = read(&[body.as_bytes()]).unwrap_err();

@@ -16,14 +16,11 @@ use super::reply::{self, Rest};
 use super::request::Request;
 use crate::http::io::{Stream, with_landing};
 
-/// How long the head of a reply may be, in bytes.
+/// How long the head of a reply may be, and what comes before it: interim replies and empty lines, in bytes.
 const MAX_HEAD: usize = 256 << 10;
 
 /// A body up to this size is sent in one piece with its head, in bytes.
 const SMALL_BODY: usize = 8 << 10;
-
-/// So much is read of what leads to nothing, such as interim replies, before other tasks get a turn, in bytes.
-const TURN: usize = 256 << 10;
 
 thread_local! {
     /// Where the head of a request is written before it goes out.
@@ -32,10 +29,13 @@ thread_local! {
 
 pub(super) struct Conversation {
     stream: Stream,
-    /// What of the request has not gone out yet.
+    /// What of the request has not gone out yet, and why it never will.
     unsent: Option<Unsent>,
+    failed: Option<io::Error>,
     /// Whether the reply is to a HEAD request.
     asked_for_head: bool,
+    /// How many bytes have come that no reply begins with.
+    skipped: usize,
     /// The beginning of a head whose end is still to come.
     partial: Partial,
     /// What is still to come of the reply's body.
@@ -66,13 +66,23 @@ pub(in crate::http::pool) struct Begun {
 
 impl Conversation {
     pub(super) fn new(stream: Stream) -> Self {
-        let (unsent, partial) = (None, Partial::default());
-        Self { stream, unsent, asked_for_head: false, partial, rest: Rest::Length(0), broken: None, persists: true }
+        Self {
+            stream,
+            unsent: None,
+            failed: None,
+            asked_for_head: false,
+            skipped: 0,
+            partial: Partial::default(),
+            rest: Rest::Length(0),
+            broken: None,
+            persists: true,
+        }
     }
 
     /// Sends what can be sent of a request at once. The rest goes out while its reply is waited for.
     pub(super) fn begin(&mut self, request: &Request<'_>, context: &mut Context<'_>) -> Result<(), Broken> {
         self.asked_for_head = *request.method == Method::HEAD;
+        self.skipped = 0;
         HEAD.with_borrow_mut(|head| {
             head.clear();
             request.write_head(head);
@@ -85,68 +95,58 @@ impl Conversation {
             let mut unsent = head.as_slice().chain(body);
             let length = unsent.remaining();
             match self.stream.poll_write_all(context, &mut unsent) {
-                Poll::Ready(Ok(())) => Ok(()),
+                Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) if unsent.remaining() == length && !self.stream.is_encrypted() => {
-                    Err(Broken::Unsent(error))
+                    return Err(Broken::Unsent(error));
                 }
-                Poll::Ready(Err(error)) => Err(Broken::Failed(error)),
+                Poll::Ready(Err(error)) => self.fail(error),
                 Poll::Pending => {
                     let (head, body) = unsent.into_inner();
                     self.unsent = Some(Bytes::copy_from_slice(head).chain(body));
-                    Ok(())
                 }
             }
+            Ok(())
         })
     }
 
     pub(super) fn poll_head(&mut self, context: &mut Context<'_>) -> Poll<Result<Begun, Broken>> {
-        let failed = self.send_rest(context).err();
-        let mut turn = 0;
+        self.send_rest(context);
         loop {
             let read = with_landing(|landing| {
                 let count = ready!(Pin::new(&mut self.stream).poll_read(context, landing)).map_err(Broken::Failed)?;
                 if count == 0 {
                     return Poll::Ready(Err(Broken::Ended));
                 }
-                turn += count;
                 Poll::Ready(self.take_head(&landing[..count]))
             });
-            match read {
-                Poll::Ready(Ok(None)) if turn < TURN => {}
-                Poll::Ready(Ok(None)) => {
-                    context.waker().wake_by_ref();
-                    return Poll::Pending;
-                }
-                Poll::Ready(Ok(Some(begun))) => return Poll::Ready(Ok(begun)),
+            match ready!(read) {
+                Ok(None) => {}
+                Ok(Some(begun)) => return Poll::Ready(Ok(begun)),
                 // A server may answer before it has all of a request, and then end the connection: only if there is no
                 // reply either, the request has failed.
-                Poll::Ready(Err(broken)) => return Poll::Ready(Err(failed.map_or(broken, Broken::Failed))),
-                Poll::Pending => return Poll::Pending,
+                Err(broken @ (Broken::Ended | Broken::Failed(_))) => {
+                    return Poll::Ready(Err(self.failed.take().map_or(broken, Broken::Failed)));
+                }
+                Err(broken) => return Poll::Ready(Err(broken)),
             }
         }
     }
 
     /// What comes next of the body; nothing at its end.
     pub(super) fn poll_body(&mut self, context: &mut Context<'_>) -> Poll<Result<Bytes, Broken>> {
-        // The reply has begun already, so it no longer matters whether all of the request arrives.
-        let _ = self.send_rest(context);
+        self.send_rest(context);
         if let Some(broken) = self.broken.take() {
             return Poll::Ready(Err(broken));
         }
-        let mut turn = 0;
         while !self.rest.is_over() {
             let read = with_landing(|landing| {
                 let count = ready!(Pin::new(&mut self.stream).poll_read(context, landing)).map_err(Broken::Failed)?;
-                turn += count;
                 Poll::Ready(self.take_body(&landing[..count]))
             });
             let content = ready!(read)?;
+            // What surrounds chunks may come alone, but not for long.
             if !content.is_empty() {
                 return Poll::Ready(Ok(content));
-            }
-            if turn >= TURN {
-                context.waker().wake_by_ref();
-                return Poll::Pending;
             }
         }
         Poll::Ready(Ok(Bytes::new()))
@@ -169,18 +169,20 @@ impl Conversation {
     }
 
     /// Sends what has not gone out yet, as far as it can be sent now.
-    fn send_rest(&mut self, context: &mut Context<'_>) -> io::Result<()> {
-        let Some(unsent) = &mut self.unsent else { return Ok(()) };
+    fn send_rest(&mut self, context: &mut Context<'_>) {
+        let Some(unsent) = &mut self.unsent else { return };
         match self.stream.poll_write_all(context, unsent) {
-            Poll::Pending => return Ok(()),
+            Poll::Pending => {}
             Poll::Ready(Ok(())) => self.unsent = None,
-            Poll::Ready(Err(error)) => {
-                self.unsent = None;
-                self.persists = false;
-                return Err(error);
-            }
+            Poll::Ready(Err(error)) => self.fail(error),
         }
-        Ok(())
+    }
+
+    /// Not all of the request can be sent. It matters only if there is no reply.
+    fn fail(&mut self, error: io::Error) {
+        self.unsent = None;
+        self.failed = Some(error);
+        self.persists = false;
     }
 
     /// Takes in what was read of a head and what is behind it.
@@ -188,15 +190,21 @@ impl Conversation {
         let Some(joined) = self.partial.join(read) else { return Ok(None) };
         let mut bytes = joined.as_deref().unwrap_or(read);
         let (head, behind) = loop {
+            let start = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).unwrap_or(bytes.len());
+            self.skip(start)?;
+            bytes = &bytes[start..];
             match reply::read(bytes, self.asked_for_head)? {
                 // Interim replies (RFC 9110, section 15.2) announce the one that counts.
-                Some((head, length)) if head.status < 200 => bytes = &bytes[length..],
-                Some((head, length)) => break (head, &bytes[length..]),
-                None if bytes.len() > MAX_HEAD => return Err(Broken::TooLarge),
-                None => {
+                Some((head, length)) if head.status < 200 => {
+                    self.skip(length)?;
+                    bytes = &bytes[length..];
+                }
+                Some((head, length)) if length <= MAX_HEAD => break (head, &bytes[length..]),
+                None if bytes.len() <= MAX_HEAD => {
                     self.partial.keep(bytes);
                     return Ok(None);
                 }
+                Some(_) | None => return Err(Broken::TooLarge),
             }
         };
         (self.rest, self.persists) = (head.rest, self.persists && head.persists);
@@ -208,6 +216,12 @@ impl Conversation {
             }),
         };
         Ok(Some(Begun { status: head.status, headers: head.headers, first }))
+    }
+
+    /// Passes over so many bytes before a head.
+    fn skip(&mut self, count: usize) -> Result<(), Broken> {
+        self.skipped += count;
+        if self.skipped > MAX_HEAD { Err(Broken::TooLarge) } else { Ok(()) }
     }
 
     /// Takes in what was read of a body, or its end if that is nothing, and answers the content in it.
@@ -253,7 +267,8 @@ impl Rest {
                 while let Some(here) = chunks.next(input)? {
                     content.extend_from_slice(here);
                 }
-                Ok(content.into())
+                // Without the room that was for what surrounds it.
+                Ok(content.into_boxed_slice().into())
             }
         }
     }
@@ -275,6 +290,6 @@ impl Partial {
 
     fn keep(&mut self, bytes: &[u8]) {
         self.bytes = bytes.to_vec();
-        self.next_look = 2 * bytes.len();
+        self.next_look = (2 * bytes.len()).min(MAX_HEAD + 1);
     }
 }

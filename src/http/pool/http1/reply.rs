@@ -39,15 +39,20 @@ pub(super) enum Rest {
 #[derive(Default)]
 struct Framing<'a> {
     length: Option<u64>,
-    /// The value of the last Transfer-Encoding.
-    transfer: Option<&'a [u8]>,
+    /// What is wrong with the length, which matters only where nothing else says where the body ends.
+    wrong_length: Option<&'static str>,
+    /// Whether there is a Transfer-Encoding, and the coding that it names, if that is one that does something.
+    is_transferred: bool,
+    coding: Option<&'a [u8]>,
+    has_several_codings: bool,
     closes: bool,
     keeps_alive: bool,
 }
 
 /// Reads the head that `bytes` begin with, unless its end is still to come: the head, and its length in bytes.
 ///
-/// `asked_for_head` is whether the request's method was HEAD.
+/// `asked_for_head` is whether the request's method was HEAD. What ends a body is decided in the order of RFC 9112,
+/// section 6.3.
 pub(super) fn read(bytes: &[u8], asked_for_head: bool) -> Result<Option<(Head, usize)>, Broken> {
     let mut slots = [const { MaybeUninit::uninit() }; MAX_HEADERS];
     let mut response = Response::new(&mut []);
@@ -63,53 +68,78 @@ pub(super) fn read(bytes: &[u8], asked_for_head: bool) -> Result<Option<(Head, u
     if status == 101 || status < 100 {
         return Err(Broken::NotHttp(format!("it has the status {status}").into()));
     }
-    let framing = Framing::of(response.headers)?;
+    let framing = Framing::of(response.headers);
     let is_1_0 = response.version == Some(0);
-    let rest = match (status, framing.transfer, framing.length) {
+    let rest = match (status, framing.coding) {
         _ if asked_for_head => Rest::Length(0),
-        (..200 | 204 | 304, ..) => Rest::Length(0),
-        (_, Some(coding), _) if coding.eq_ignore_ascii_case(b"chunked") => Rest::Chunks(Chunks::default()),
-        (_, Some(coding), _) => {
+        (..200 | 204 | 304, _) => Rest::Length(0),
+        (_, Some(coding)) if coding.eq_ignore_ascii_case(b"chunked") && !framing.has_several_codings => {
+            Rest::Chunks(Chunks::default())
+        }
+        (_, Some(coding)) => {
             let coding = String::from_utf8_lossy(coding);
             return Err(Broken::NotHttp(format!("it comes as `{coding}`, which was not asked for").into()));
         }
-        (_, None, Some(length)) => Rest::Length(length),
-        (_, None, None) => Rest::UntilEnd,
+        (_, None) if framing.is_transferred => Rest::UntilEnd,
+        (_, None) => match (framing.wrong_length, framing.length) {
+            (Some(wrong), _) => return Err(Broken::NotHttp(wrong.into())),
+            (None, Some(length)) => Rest::Length(length),
+            (None, None) => Rest::UntilEnd,
+        },
     };
     // Of a message that says in two ways where it ends, or in one that its version does not know, one cannot be sure.
-    let is_plain = framing.transfer.is_none() || (framing.length.is_none() && !is_1_0);
-    let persists = is_plain && !framing.closes && (!is_1_0 || framing.keeps_alive);
+    let is_sure = !framing.is_transferred || (framing.length.is_none() && !is_1_0);
+    let is_sure = is_sure && framing.wrong_length.is_none();
+    let persists = is_sure && !framing.closes && (!is_1_0 || framing.keeps_alive);
     let headers = headers(response.headers)?;
     Ok(Some((Head { status, headers, rest, persists }, length)))
 }
 
 impl<'a> Framing<'a> {
-    fn of(headers: &[httparse::Header<'a>]) -> Result<Self, Broken> {
+    fn of(headers: &[httparse::Header<'a>]) -> Self {
         let mut framing = Self::default();
         for header in headers {
             let is = |name: &str| header.name.eq_ignore_ascii_case(name);
             match header.name.len() {
                 10 if is("connection") => {
-                    for option in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    for option in members(header.value) {
                         framing.closes |= option.eq_ignore_ascii_case(b"close");
                         framing.keeps_alive |= option.eq_ignore_ascii_case(b"keep-alive");
                     }
                 }
-                // One that is said twice is good as long as both say the same (RFC 9110, section 8.6).
-                14 if is("content-length") => {
-                    for length in header.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
-                        let length =
-                            number(length).filter(|length| framing.length.is_none_or(|other| other == *length));
-                        let length = length.ok_or(Broken::NotHttp("its Content-Length is no number".into()))?;
-                        framing.length = Some(length);
+                14 if is("content-length") => members(header.value).for_each(|length| framing.take_length(length)),
+                17 if is("transfer-encoding") => {
+                    framing.is_transferred = true;
+                    let idle = |coding: &&[u8]| coding.is_empty() || coding.eq_ignore_ascii_case(b"identity");
+                    for coding in members(header.value).filter(|coding| !idle(coding)) {
+                        framing.has_several_codings |= framing.coding.is_some();
+                        // The one to be named, if it is one too many.
+                        if !framing.coding.is_some_and(|other| !other.eq_ignore_ascii_case(b"chunked")) {
+                            framing.coding = Some(coding);
+                        }
                     }
                 }
-                17 if is("transfer-encoding") => framing.transfer = Some(header.value),
                 _ => {}
             }
         }
-        Ok(framing)
+        framing
     }
+
+    /// One that is said twice is good as long as both say the same (RFC 9110, section 8.6).
+    fn take_length(&mut self, length: &[u8]) {
+        match number(length) {
+            None => self.wrong_length = Some("its Content-Length is no number"),
+            Some(length) if self.length.is_some_and(|other| other != length) => {
+                self.wrong_length = Some("it has two lengths");
+            }
+            Some(length) => self.length = Some(length),
+        }
+    }
+}
+
+/// The members of a list in a header (RFC 9110, section 5.6.1).
+fn members(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii)
 }
 
 /// Digits alone, unlike what the standard library takes.
@@ -183,6 +213,14 @@ mod tests {
             ("HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n", "chunks, persists"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: 5\r\n\r\n", "chunks, closes"),
             ("HTTP/1.0 200 OK\r\ntransfer-encoding: chunked\r\nconnection: keep-alive\r\n\r\n", "chunks, closes"),
+            (
+                "HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ntransfer-encoding: chunked\r\n\r\n",
+                "chunks, persists",
+            ),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\n\r\n", "until the end, persists"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n\r\n", "until the end, closes"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: -1\r\n\r\n", "chunks, closes"),
+            ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5, 6\r\n\r\n", "0, closes"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", "more"),
             ("", "more"),
         ];
@@ -201,12 +239,15 @@ mod tests {
             ("HTTP/2 200\r\n\r\n", "the reply is not HTTP: "),
             ("HTTP/1.1 101 Switching Protocols\r\n\r\n", "it has the status 101"),
             ("HTTP/1.1 000 None\r\n\r\n", "it has the status 0"),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n", "its Content-Length is no number"),
-            ("HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\n", "its Content-Length is no number"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\n", "it has two lengths"),
+            ("HTTP/1.1 200 OK\r\ncontent-length: 5, 6\r\n\r\n", "it has two lengths"),
             ("HTTP/1.1 200 OK\r\ncontent-length: +5\r\n\r\n", "its Content-Length is no number"),
             ("HTTP/1.1 200 OK\r\ncontent-length:\r\n\r\n", "its Content-Length is no number"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 99999999999999999999\r\n\r\n", "its Content-Length is no number"),
-            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "comes as `gzip, chunked`"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip, chunked\r\n\r\n", "comes as `gzip`"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n", "comes as `gzip`"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n\r\n", "comes as `gzip`"),
+            ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n", "comes as `chunked`"),
             ("HTTP/1.1 200 OK\r\na b: c\r\n\r\n", "the reply is not HTTP: "),
             (&many, "the head of the reply is too large"),
         ];

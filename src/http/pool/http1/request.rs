@@ -28,8 +28,11 @@ impl Request<'_> {
             write_header(head, HOST.as_str(), self.host.as_bytes());
         }
         for (name, value) in self.headers {
-            // How long the body is stands below, whatever they say.
-            if *name != CONTENT_LENGTH && *name != TRANSFER_ENCODING {
+            // How long the body is stands below, and so does what the proxy is told, whatever they say.
+            let stands_below = *name == CONTENT_LENGTH
+                || *name == TRANSFER_ENCODING
+                || (*name == PROXY_AUTHORIZATION && self.authorization.is_some());
+            if !stands_below {
                 write_header(head, name.as_str(), value.as_bytes());
             }
         }

@@ -89,8 +89,10 @@ fn a_reply_is_the_same_however_it_is_cut() {
             });
             let (status, content) = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap();
             assert_eq!((status / 100, content.as_slice()), (2, body.as_bytes()), "{piece}: {reply}");
-            // What is too much may come in a piece of its own, and is seen when the connection is to be used again.
-            assert!(!persists || connection.rest(), "{piece}: {reply}");
+            // What is too much may come later, and is then seen when the connection is to be used again.
+            if persists || !reply.contains("more") || piece == reply.len() {
+                assert_eq!(connection.rest(), persists, "{piece}: {reply}");
+            }
             drop(connection);
             served.join().unwrap();
         }
@@ -183,6 +185,20 @@ fn a_head_that_never_ends_is_given_up() {
     assert!(matches!(broken, Broken::TooLarge), "{broken:?}");
     drop(connection);
     served.join().unwrap();
+}
+
+#[test]
+fn what_comes_before_a_reply_has_an_end() {
+    for endless in ["HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", "HTTP/1.1 100\r\n\r\n", "\r\n", "\n"] {
+        let (mut connection, served) = connect(move |mut stream| {
+            read_head(&mut stream);
+            while stream.write_all(endless.repeat(100).as_bytes()).is_ok() {}
+        });
+        let broken = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap_err();
+        assert!(matches!(broken, Broken::TooLarge), "{endless:?}: {broken:?}");
+        drop(connection);
+        served.join().unwrap();
+    }
 }
 
 #[test]
