@@ -21,6 +21,11 @@ steps = [
 ]
 to = ["db", "alerts"]
 
+[pipeline.small]
+from  = { every = "1m" }
+steps = [{ get = { url = "https://small.example/", max_body = "16B" } }]
+to    = ["beats"]
+
 [pipeline.beat]
 from  = { cron = "0 * * * *" }
 steps = [{ map = 'window.start[11:16] + "-" + window.end[11:16]' }]
@@ -155,6 +160,15 @@ fn what_is_given_up_is_expected_or_told() {
     passes(&format!("{gone}expect.dead = ['get']"));
     fails(gone, &["quakes.test.toml:1:1: the items that were given up are others", "+ get: cannot get", "404"]);
     fails("pipeline = 'quakes'\nreplies = [TWO_QUAKES]\nexpect.dead = ['get']", &["    - get\n"]);
+}
+
+#[test]
+fn a_reply_is_held_to_the_limits_that_hold_in_a_run() {
+    let sent = |text: &str| {
+        format!("pipeline = 'small'\nreplies = [{{ to = 'GET https://small.example/', json = '{text}' }}]\n")
+    };
+    passes(&format!("{}expect.items.beats = ['fourteen signs']", sent("fourteen signs")));
+    passes(&format!("{}expect.dead = ['get']", sent("fifteen letters")));
 }
 
 #[test]
