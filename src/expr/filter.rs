@@ -168,6 +168,7 @@ impl Filter {
     }
 
     /// All outputs, without a list if there is one at most.
+    #[inline]
     pub fn results(&self, input: &Value, scope: &Scope<'_>) -> Result<Results, FilterError> {
         if let Some(program) = self.single() {
             let one = self.one(program, input, scope, |answer| answer.into_value())?;
@@ -278,6 +279,7 @@ impl Filter {
     }
 
     /// What is made of the output of such a program.
+    #[inline]
     fn one<T>(
         &self,
         program: &native::Program,

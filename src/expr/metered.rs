@@ -84,6 +84,7 @@ impl Metered {
     }
 
     /// The value as it leaves the run.
+    #[inline(always)]
     pub(super) fn into_value(self) -> Value {
         // Members that are shared take no memory in here, but out there each counts: `[., .]` doubles what it holds.
         if fuel::was_nested_made() {

@@ -433,6 +433,8 @@ enum Put {
     Not(Outputs),
 }
 
+// Values that move from one place into another and on stall the processor, so those who hand them on are one function.
+#[inline(always)]
 fn put_in(item: &mut Item, outputs: Outputs) -> Put {
     match outputs {
         Outputs::Same => Put::In { is_other: false },

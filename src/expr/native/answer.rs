@@ -68,6 +68,7 @@ impl Answer<'_> {
         }
     }
 
+    #[inline]
     pub(super) fn into_metered(self) -> Metered {
         match self {
             Self::Part(view) => view.to_metered(),
@@ -86,6 +87,7 @@ impl Answer<'_> {
     }
 
     /// The value as it leaves the run.
+    #[inline(always)]
     pub(in crate::expr) fn into_value(self) -> Value {
         match self {
             // Numbers that JSON lacks come about in runs alone, and may be bound to a variable there.

@@ -57,6 +57,7 @@ impl Program {
     }
 
     /// What is made of the output, if there is one. For those that have one at most, with the meter on.
+    #[inline]
     pub(super) fn one<T>(
         &self,
         input: &Value,
