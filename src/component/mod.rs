@@ -29,7 +29,7 @@ pub use page::{Child, Continuation, Fetched, Page};
 pub use quiescence::{Paused, Quiescence, Reading};
 pub use retry::Retry;
 pub use sink::{BatchLimits, Sink, SinkSettings, WriteFault};
-pub use source::{Places, Plain, Position, Produced, Progress, Promise, Source, SourceSettings};
+pub use source::{Places, Position, Produced, Progress, Promise, Source, SourceSettings};
 pub use step::{
     Aim, Call, Fetch, FilterFault, Mark, MarkKind, Outputs, Reason, Step, StepSettings, Transform, TransformScope,
 };

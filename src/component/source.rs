@@ -10,7 +10,7 @@ use event_listener::Event;
 use jiff::Timestamp;
 
 use super::{Opened, SourceContext};
-use crate::model::{Fault, Findings, ItemId, ItemIds, Labels, Outcome, Text, Value, Window};
+use crate::model::{Fault, Findings, Item, ItemId, ItemIds, Labels, Outcome, Text, Value, Window};
 use crate::store::{Lease, Tried};
 
 /// Makes items when the engine asks for them.
@@ -22,22 +22,15 @@ pub trait Source: Send {
     /// A [`crate::model::Verdict::Retry`] fault is waited out by the engine, which then asks again.
     async fn next(&mut self) -> Result<Option<Produced>, Fault>;
 
-    /// The item after the last one, if it is plain and needs no waiting for: the engine takes what is at hand without
-    /// asking for each whether it shall go on. It asks [`next`](Self::next) for what is not.
+    /// Makes the item after the last one in the place of `item`, if it needs no waiting for and there is nothing to say of
+    /// it but its value, its labels and its id: the engine takes what is at hand without asking for each whether it shall
+    /// go on. It asks [`next`](Self::next) for what is not.
     ///
     /// `position` becomes that of the item, as in [`Produced`]; what stands there before may be that of an earlier item,
     /// so that it can be moved on.
-    fn at_hand(&mut self, _ids: ItemIds, _position: &mut Option<Position>) -> Option<Plain> {
-        None
+    fn at_hand(&mut self, _ids: ItemIds, _item: &mut Item, _position: &mut Option<Position>) -> bool {
+        false
     }
-}
-
-/// An item as a source makes it, if there is nothing else to say of it than this.
-#[derive(Debug)]
-pub struct Plain {
-    pub value: Value,
-    pub labels: Labels,
-    pub id: ItemId,
 }
 
 /// An item as a source makes it.

@@ -13,8 +13,8 @@ use super::parcel::Parcel;
 use super::produce::next_order;
 use super::running::Running;
 use super::walk::{Halt, Rest, Tally};
-use crate::component::{Outputs, Plain, Position, Source};
-use crate::model::{Fault, Item, ItemIds, Origin};
+use crate::component::{Outputs, Position, Source};
+use crate::model::{Fault, Item, ItemId, ItemIds, Labels, Origin, Value};
 use crate::runtime::{self, Panic};
 
 /// After so many items other tasks have their turn.
@@ -117,19 +117,15 @@ impl AtHand {
         // Items that end here take turns in one place.
         let mut place: Option<Item> = None;
         while counted.made < most && pipeline.budget.has_room_now() {
-            let Plain { value, labels, id } = source.at_hand(self.ids, &mut counted.moving)?;
-            counted.made += 1;
             let item = match (&self.origin, &mut place) {
-                (Some(_), Some(item)) => {
-                    (item.value, item.labels, item.id) = (value, labels, id);
-                    item
-                }
-                (Some(origin), place) => place.insert(Item::new(origin.clone(), id, value, labels)),
-                (None, place) => {
-                    let origin = Arc::new(Origin::new(pipeline.name.clone(), None, self.limits));
-                    place.insert(Item::new(origin, id, value, labels))
-                }
+                (Some(_), Some(item)) => item,
+                (Some(origin), place) => place.insert(blank(origin.clone())),
+                (None, place) => place.insert(blank(Arc::new(Origin::new(pipeline.name.clone(), None, self.limits)))),
             };
+            if !source.at_hand(self.ids, item, &mut counted.moving) {
+                break;
+            }
+            counted.made += 1;
             let halt = pipeline.compute_on(item, 0, now, &mut counted.steps).halt;
             match halt {
                 Halt::Through if pipeline.sinks.is_empty() => {
@@ -155,6 +151,11 @@ impl AtHand {
         }
         None
     }
+}
+
+/// Where a source makes an item.
+fn blank(origin: Arc<Origin>) -> Item {
+    Item::new(origin, ItemId(0), Value::Null, Labels::default())
 }
 
 /// Begins an item's way beyond what it comes by itself.

@@ -4,10 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::component::{
-    Kind, Opened, Places, Plain, Position, Produced, Promise, Source, SourceContext, SourceSettings,
-};
-use crate::model::{Array, Fault, ItemId, ItemIds, Labels, Value, json};
+use crate::component::{Kind, Opened, Places, Position, Produced, Promise, Source, SourceContext, SourceSettings};
+use crate::model::{Array, Fault, Item, ItemId, ItemIds, Labels, Value, json};
 use crate::settings::Section;
 
 pub(super) const KIND: Kind<dyn SourceSettings> = Kind {
@@ -182,10 +180,11 @@ impl Source for Reading {
         Ok(Some(Produced { position: Some(position), ..Produced::new(value, place.to_vec()) }))
     }
 
-    fn at_hand(&mut self, ids: ItemIds, position: &mut Option<Position>) -> Option<Plain> {
-        let (value, place) = self.step()?;
+    fn at_hand(&mut self, ids: ItemIds, item: &mut Item, position: &mut Option<Position>) -> bool {
+        let Some((value, place)) = self.step() else { return false };
+        (item.value, item.labels, item.id) = (value, Labels::default(), ids.at(&place));
         Position::count_on(position, &self.run, self.next);
-        Some(Plain { value, labels: Labels::default(), id: ids.at(&place) })
+        true
     }
 }
 

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 
 use self::reader::{Found, Reader};
 use self::records::{Format, Record, Records};
-use crate::component::{Kind, Opened, Plain, Position, Produced, Promise, Source, SourceContext, SourceSettings};
-use crate::model::{Fault, FaultKind, ItemIds, Size};
+use crate::component::{Kind, Opened, Position, Produced, Promise, Source, SourceContext, SourceSettings};
+use crate::model::{Fault, FaultKind, Item, ItemIds, Size};
 use crate::runtime::{Clock, Panic, blocking};
 use crate::settings::Section;
 
@@ -245,11 +245,12 @@ impl Source for Reading {
         }
     }
 
-    fn at_hand(&mut self, ids: ItemIds, position: &mut Option<Position>) -> Option<Plain> {
-        let Produced { value, labels, position: behind, place, .. } =
-            self.ready.pop_front_if(|item| item.fault.is_none() && item.position.is_some())?;
+    fn at_hand(&mut self, ids: ItemIds, item: &mut Item, position: &mut Option<Position>) -> bool {
+        let produced = self.ready.pop_front_if(|produced| produced.fault.is_none() && produced.position.is_some());
+        let Some(Produced { value, labels, position: behind, place, .. }) = produced else { return false };
+        (item.value, item.labels, item.id) = (value, labels, ids.at(&place));
         *position = behind;
-        Some(Plain { value, labels, id: ids.at(&place) })
+        true
     }
 }
 
