@@ -1,14 +1,13 @@
 //! Has the linker put the functions that an idle daemon has called next to each other.
 //!
 //! The kernel maps 64 KiB around every page of a program that is touched, and the compiler puts functions one crate after the
-//! other: of 14 MiB of code a daemon that has done no more than start and tick holds 10 in memory, where it has called 3.4.
+//! other: of 14 MiB of code a daemon that has done no more than start and tick held 10 in memory, where it had called 3.4.
 //! What it calls stands in `functions.txt`, which `benches/layout` writes. A function that is not in there, or is no more,
 //! costs memory and nothing else.
 //!
 //! Not all linkers can do it. So a small program is linked that way first and run; if that fails, there is no arrangement.
 
 use std::env;
-use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -34,14 +33,21 @@ pub(super) fn arrange() {
     }
 }
 
-/// A linker script that adds to the linker's own: each function has a section named after it. `unlikely` is what the
-/// compiler takes for rarely called.
+/// A linker script that adds to the linker's own. Each function and its constants have a section named after it, in which
+/// `unlikely` stands for what the compiler takes for rarely called. Constants without a name are tables, which few need, and
+/// texts, of which a start needs some: these have the smallest alignment, so they come last, next to what is used.
 fn script_of(functions: &str) -> String {
-    let mut script = String::from("SECTIONS\n{\n  .text :\n  {\n");
-    for function in functions.lines().filter(|line| !line.starts_with('#')) {
-        writeln!(script, "    *(.text.{function} .text.unlikely.{function})").expect("a string takes it");
-    }
-    script + "  }\n}\nINSERT BEFORE .init;\n"
+    let functions = || functions.lines().filter(|line| !line.starts_with('#'));
+    let of = |section: &str| -> String {
+        functions().map(|name| format!("    *({section}.{name} {section}.unlikely.{name})\n")).collect()
+    };
+    let code = of(".text");
+    let constants = of(".rodata");
+    format!(
+        "SECTIONS\n{{\n  .text :\n  {{\n{code}  }}\n}}\nINSERT BEFORE .init;\n\
+         SECTIONS\n{{\n  .rodata :\n  {{\n    *(SORT_BY_ALIGNMENT(.rodata..Lanon*))\n{constants}    *(.rodata.cst*)\n    \
+         *(.rodata.str*)\n  }}\n}}\nINSERT BEFORE .eh_frame_hdr;\n"
+    )
 }
 
 /// Whether a program linked with `argument`, and otherwise as this one will be, runs.
