@@ -186,7 +186,6 @@ impl Replied {
 }
 
 /// What came of asking for what may not have changed.
-#[expect(clippy::large_enum_variant, reason = "taken apart where it is answered, and a box costs each request")]
 enum Asked {
     /// It has not: the item ends.
     Unchanged(Outputs),
