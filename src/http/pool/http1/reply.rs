@@ -114,7 +114,7 @@ impl<'a> Framing<'a> {
                     for coding in members(header.value).filter(|coding| !idle(coding)) {
                         framing.has_several_codings |= framing.coding.is_some();
                         // The one to be named, if it is one too many.
-                        if !framing.coding.is_some_and(|other| !other.eq_ignore_ascii_case(b"chunked")) {
+                        if framing.coding.is_none_or(|other| other.eq_ignore_ascii_case(b"chunked")) {
                             framing.coding = Some(coding);
                         }
                     }
