@@ -133,6 +133,13 @@ class Service:
         return self.process.pid
 
 
+def drain(notified):
+    """Reads what a service says, until its socket is closed."""
+    with contextlib.suppress(OSError):
+        while notified.recv(4096):
+            pass
+
+
 @contextlib.contextmanager
 def service(command, folder, limit=60):
     """Starts a service, waits until it is ready, and stops it at the end, which must be in good order."""
@@ -150,6 +157,9 @@ def service(command, folder, limit=60):
         try:
             while b"READY=1" not in notified.recv(4096).split(b"\n"):
                 pass
+            # What is not read would fill the socket, and hold up the service.
+            notified.settimeout(None)
+            threading.Thread(target=drain, args=[notified], daemon=True).start()
             yield Service(process, time.perf_counter() - started, folder)
             process.send_signal(signal.SIGTERM)
             code = process.wait(limit)
