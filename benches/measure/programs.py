@@ -35,18 +35,18 @@ def install_what_is_missing(programs):
 
 
 @functools.cache
-def cargo(*words):
-    """Builds, and answers the path of what was built."""
+def cargo(*words, name="gatherd"):
+    """Builds, and answers the path of the program of this name. Others may be built beside it, in any order."""
     say("cargo", *words)
     command = ["cargo", words[0], "--locked", *words[1:], "--message-format=json-render-diagnostics"]
     built = subprocess.run(command, cwd=REPOSITORY, stdout=subprocess.PIPE, check=True, text=True).stdout
-    executables = [json.loads(line).get("executable") for line in built.splitlines()]
-    return Path([path for path in executables if path][-1])
+    artifacts = [artifact for artifact in map(json.loads, built.splitlines()) if artifact.get("executable")]
+    return Path(next(artifact["executable"] for artifact in artifacts if artifact["target"]["name"] == name))
 
 
 def cargo_bench(name, profile):
     """The built bench of this name."""
-    return cargo("bench", "--profile", profile, "--no-run", "--bench", name)
+    return cargo("bench", "--profile", profile, "--no-run", "--bench", name, name=name)
 
 
 @functools.cache
