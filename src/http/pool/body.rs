@@ -54,7 +54,7 @@ impl ReplyBody {
     }
 
     /// Whether nothing more comes.
-    pub(in crate::http) fn is_over(&self) -> bool {
+    fn is_over(&self) -> bool {
         self.chunk.is_empty() && matches!(self.from, From::Nowhere)
     }
 

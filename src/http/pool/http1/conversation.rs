@@ -12,8 +12,9 @@ use futures_lite::AsyncRead;
 use http::{HeaderMap, Method};
 
 use super::broken::Broken;
-use super::reply::{self, Rest};
+use super::reply;
 use super::request::Request;
+use super::rest::Rest;
 use crate::http::io::{Stream, with_landing};
 
 /// How long the head of a reply may be, and what comes before it: interim replies and empty lines, in bytes.
@@ -240,37 +241,6 @@ impl Conversation {
         // Whoever says more than was asked for is not asked again.
         self.persists &= read.is_empty();
         Ok(content)
-    }
-}
-
-impl Rest {
-    fn is_over(&self) -> bool {
-        match self {
-            Self::Length(length) => *length == 0,
-            Self::Chunks(chunks) => chunks.is_over(),
-            Self::UntilEnd => false,
-        }
-    }
-
-    /// Takes off the body's content, as far as it is in `input`.
-    fn take(&mut self, input: &mut &[u8]) -> Result<Bytes, Broken> {
-        match self {
-            Self::UntilEnd => Ok(Bytes::copy_from_slice(mem::take(input))),
-            Self::Length(length) => {
-                let here = input.len().min(usize::try_from(*length).unwrap_or(usize::MAX));
-                let (content, behind) = input.split_at(here);
-                (*length, *input) = (*length - here as u64, behind);
-                Ok(Bytes::copy_from_slice(content))
-            }
-            Self::Chunks(chunks) => {
-                let mut content = Vec::with_capacity(input.len());
-                while let Some(here) = chunks.next(input)? {
-                    content.extend_from_slice(here);
-                }
-                // Without the room that was for what surrounds it.
-                Ok(content.into_boxed_slice().into())
-            }
-        }
     }
 }
 

@@ -8,6 +8,7 @@ mod chunks;
 mod conversation;
 mod reply;
 mod request;
+mod rest;
 #[cfg(test)]
 mod tests;
 mod wakeup;

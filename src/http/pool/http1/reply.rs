@@ -9,6 +9,7 @@ use httparse::{ParserConfig, Response, Status};
 
 use super::broken::Broken;
 use super::chunks::Chunks;
+use super::rest::Rest;
 
 /// More headers than this are refused, interim replies not counted.
 const MAX_HEADERS: usize = 256;
@@ -23,16 +24,6 @@ pub(super) struct Head {
     pub rest: Rest,
     /// Whether the connection can carry another request behind this reply.
     pub persists: bool,
-}
-
-/// What is still to come of a body.
-#[derive(Debug)]
-pub(super) enum Rest {
-    /// So many bytes.
-    Length(u64),
-    Chunks(Chunks),
-    /// All that comes until the server ends the connection.
-    UntilEnd,
 }
 
 /// What headers say about the message itself.

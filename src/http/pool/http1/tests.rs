@@ -174,46 +174,44 @@ fn a_reply_and_a_request_that_are_both_long_do_not_wait_for_each_other() {
     served.join().unwrap();
 }
 
-#[test]
-fn a_head_that_never_ends_is_given_up() {
+/// Why there is no reply from a server that plays this behind the head of a request.
+fn broken_by(play: impl FnOnce(&mut TcpStream) + Send + 'static) -> Broken {
     let (mut connection, served) = connect(|mut stream| {
         read_head(&mut stream);
+        play(&mut stream);
+    });
+    let broken = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap_err();
+    drop(connection);
+    served.join().unwrap();
+    broken
+}
+
+#[test]
+fn a_head_that_never_ends_is_given_up() {
+    let broken = broken_by(|stream| {
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\na: ");
         while stream.write_all(&[b'x'; 4096]).is_ok() {}
     });
-    let broken = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap_err();
     assert!(matches!(broken, Broken::TooLarge), "{broken:?}");
-    drop(connection);
-    served.join().unwrap();
 }
 
 #[test]
 fn what_comes_before_a_reply_has_an_end() {
     for endless in ["HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n", "HTTP/1.1 100\r\n\r\n", "\r\n", "\n"] {
-        let (mut connection, served) = connect(move |mut stream| {
-            read_head(&mut stream);
-            while stream.write_all(endless.repeat(100).as_bytes()).is_ok() {}
-        });
-        let broken = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap_err();
+        let broken = broken_by(move |stream| while stream.write_all(endless.repeat(100).as_bytes()).is_ok() {});
         assert!(matches!(broken, Broken::TooLarge), "{endless:?}: {broken:?}");
-        drop(connection);
-        served.join().unwrap();
     }
 }
 
 #[test]
 fn what_is_no_reply_is_known_before_the_server_ends_it() {
-    let (mut connection, served) = connect(|mut stream| {
-        read_head(&mut stream);
+    let broken = broken_by(|stream| {
         for byte in b"SSH-2.0-x\r\n" {
             stream.write_all(&[*byte]).unwrap();
         }
         let _ = stream.read(&mut [0]);
     });
-    let broken = block_on(ask(&mut connection, Method::GET, Bytes::new())).unwrap_err();
     assert!(matches!(broken, Broken::NotHttp(_)), "{broken:?}");
-    drop(connection);
-    served.join().unwrap();
 }
 
 #[test]
