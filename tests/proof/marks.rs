@@ -15,55 +15,109 @@ use super::support::wait_until;
 
 #[test]
 fn what_a_failing_sink_had_not_taken_before_a_crash_passes_new_and_changed_after_it() {
-    let Shop { server: shop, is_well } = Shop::start();
-    let workplace = Workplace::new(&format!(
+    let shop = Shop::start();
+    let workplace = shop.workplace(
         r#"
         [pipeline.prices]
-        from  = {{ lines = {{ path = "prices.ndjson", follow = true }} }}
+        from  = { lines = { path = "prices.ndjson", follow = true } }
         steps = [
-          {{ new = ".id" }},
-          {{ changed = {{ of = ".price", key = ".tea" }} }},
+          { new = ".id" },
+          { changed = { of = ".price", key = ".tea" } },
         ]
         to    = ["shop"]
-
-        [sink.shop]
-        http  = {{ url = "{}" }}
-        retry = {{ base = "5ms", cap = "5ms" }}
         "#,
-        shop.url("/")
-    ));
-    workplace.write("prices.ndjson", "");
+    );
     let mut random = random();
-    let has_arrived = |price: &Value, from: usize| {
-        shop.seen()[from..].iter().any(|seen| serde_json::from_str::<Value>(&seen.body).unwrap() == *price)
-    };
     let mut crashes = 0;
     for id in Rounds::new(40, Duration::from_secs(15), 2_000) {
         let price = json!({ "id": id, "tea": "assam", "price": id });
-        let mut prices = OpenOptions::new().append(true).open(workplace.path("prices.ndjson")).unwrap();
-        writeln!(prices, "{price}").unwrap();
-        is_well.store(false, Ordering::SeqCst);
-        for _ in 0..random.usize(1..3) {
-            let before = shop.seen().len();
-            let daemon = workplace.start();
-            wait_until("the sink fails", || has_arrived(&price, before));
-            daemon.kill();
-            crashes += 1;
-        }
-        let before = shop.seen().len();
-        is_well.store(true, Ordering::SeqCst);
-        let daemon = workplace.start();
-        wait_until("what failed before the crash is delivered after it", || has_arrived(&price, before));
-        assert_eq!(daemon.stop().code(), Some(0));
+        append(&workplace, "prices.ndjson", &price);
+        let now = random.usize(1..3);
+        shop.takes_after_crashes(&workplace, &price, now);
+        crashes += now;
 
-        // Now it has settled, and what has settled does not come again.
-        let settled = shop.seen().len();
-        writeln!(prices, "{price}").unwrap();
+        // Now it is remembered.
+        append(&workplace, "prices.ndjson", &price);
+        let settled = shop.server.seen().len();
         assert_eq!(workplace.run_once().code(), Some(0));
-        assert_eq!(shop.seen().len(), settled, "{price} was settled");
+        assert_eq!(shop.server.seen().len(), settled, "{price} is neither new nor changed");
     }
     assert_eq!(workplace.dead_letters(), [] as [Value; 0]);
     say(&format!("{crashes} crashes with an item in the sink: each was delivered after them"));
+}
+
+#[test]
+fn a_position_does_not_move_over_an_item_that_had_not_settled_before_a_crash() {
+    let shop = Shop::start();
+    let workplace = Workplace::new(&format!(
+        r#"
+        [pipeline.orders]
+        from  = {{ lines = {{ path = "orders.in.ndjson", follow = true }} }}
+        steps = [ {{ get = {{ url = "{}", into = ".reply" }}, when = ".is_hard" }} ]
+        to    = [ {{ file = "orders.ndjson" }} ]
+        "#,
+        shop.server.url("/{.id}")
+    ));
+    let mut crashes = 0;
+    for id in Rounds::new(40, Duration::from_secs(15), 2_000) {
+        append(&workplace, "orders.in.ndjson", &json!({ "id": id, "is_hard": true }));
+        append(&workplace, "orders.in.ndjson", &json!({ "id": id, "is_hard": false }));
+        shop.is_well.store(false, Ordering::SeqCst);
+        let daemon = workplace.start();
+        wait_until("the second item settles while the first is asked for again and again", || {
+            let status = workplace.gatherd(&["status", "--json"]);
+            status.values().iter().any(|status| status["pipelines"][0]["settled"] == 1)
+        });
+        daemon.kill();
+        shop.is_well.store(true, Ordering::SeqCst);
+        assert_eq!(workplace.run_once().code(), Some(0));
+        let arrivals = || {
+            let orders = workplace.values("orders.ndjson");
+            orders.iter().filter(|order| order["id"] == id && order["is_hard"] == true).count()
+        };
+        assert_eq!(arrivals(), 1, "what had not settled before the crash is not delivered after it: {id}");
+        assert_eq!(workplace.run_once().code(), Some(0));
+        assert_eq!(arrivals(), 1, "{id} was settled");
+        crashes = id;
+    }
+    assert_eq!(workplace.dead_letters(), [] as [Value; 0]);
+    say(&format!("{crashes} crashes with an item under way, and a later one settled: each was delivered after them"));
+}
+
+#[test]
+fn a_queue_gives_out_again_what_a_failing_sink_had_not_taken_before_a_crash() {
+    let shop = Shop::start();
+    let workplace = shop.workplace(
+        r#"
+        [pipeline.orders]
+        from = { lines = { path = "orders.ndjson", follow = true } }
+        to   = ["between"]
+
+        [queue.between]
+
+        [pipeline.further]
+        from = { queue = "between" }
+        to   = ["shop"]
+        "#,
+    );
+    let mut random = random();
+    let mut crashes = 0;
+    for id in Rounds::new(40, Duration::from_secs(15), 2_000) {
+        let order = json!({ "id": id });
+        append(&workplace, "orders.ndjson", &order);
+        let now = random.usize(1..3);
+        shop.takes_after_crashes(&workplace, &order, now);
+        crashes += now;
+    }
+    say(&format!(
+        "{crashes} crashes with an entry in the sink: each was delivered after them, and once it was, never again"
+    ));
+}
+
+#[track_caller]
+fn append(workplace: &Workplace, name: &str, value: &Value) {
+    let file = OpenOptions::new().create(true).append(true).open(workplace.path(name));
+    writeln!(file.unwrap(), "{value}").unwrap();
 }
 
 /// A destination that fails until it is well.
@@ -83,20 +137,29 @@ impl Shop {
         Self { server, is_well }
     }
 
-    /// A pipeline that asks with this step, and delivers here.
-    fn workplace(&self, step: &str) -> Workplace {
+    /// Pipelines that may deliver here, to the sink `shop`.
+    fn workplace(&self, pipelines: &str) -> Workplace {
         Workplace::new(&format!(
             r#"
-            [pipeline.orders]
-            from  = {{ every = "24h" }}
-            steps = [ {step} ]
-            to    = ["shop"]
+            {pipelines}
 
             [sink.shop]
             http  = {{ url = "{}" }}
             retry = {{ base = "5ms", cap = "5ms" }}
             "#,
             self.server.url("/")
+        ))
+    }
+
+    /// A pipeline that asks with this step, and delivers here.
+    fn asking(&self, step: &str) -> Workplace {
+        self.workplace(&format!(
+            r#"
+            [pipeline.orders]
+            from  = {{ every = "24h" }}
+            steps = [ {step} ]
+            to    = ["shop"]
+            "#
         ))
     }
 
@@ -111,9 +174,9 @@ impl Shop {
         self.is_well.store(false, Ordering::SeqCst);
         for _ in 0..crashes {
             let before = self.server.seen().len();
-            let run = Running::start(workplace.command(&["run", "--once", "gatherd.toml"]));
+            let mut run = Running::start(workplace.command(&["run", "--once", "gatherd.toml"]));
             wait_until("what is new, or what failed before the crash, fails again and again", || {
-                self.arrivals(order, before) >= 3
+                self.arrivals(order, before) >= 3 || run.is_over()
             });
             run.kill();
         }
@@ -139,7 +202,7 @@ fn a_cursor_does_not_move_over_what_a_failing_sink_had_not_taken_before_a_crash(
         connection.write_all(&json_reply(&Value::from(listed).to_string()))
     });
     let shop = Shop::start();
-    let workplace = shop.workplace(&format!(
+    let workplace = shop.asking(&format!(
         r#"{{ get = {{ url = "{}", items = ".[]", new_by = {{ cursor = ".id", send_as = "since", as = "number" }} }} }}"#,
         api.url("/orders")
     ));
@@ -171,7 +234,7 @@ fn a_reply_that_a_failing_sink_had_not_taken_before_a_crash_is_not_skipped_after
     });
     let shop = Shop::start();
     let workplace =
-        shop.workplace(&format!(r#"{{ get = {{ url = "{}", unchanged = "skip" }} }}"#, api.url("/orders/newest")));
+        shop.asking(&format!(r#"{{ get = {{ url = "{}", unchanged = "skip" }} }}"#, api.url("/orders/newest")));
     let mut random = random();
     let mut crashes = 0;
     for id in Rounds::new(20, Duration::from_secs(10), 1_000) {

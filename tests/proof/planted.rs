@@ -31,7 +31,6 @@ mod found {
         finding: &'static str,
     }
 
-    const KILLS: &str = "kills::nothing_is_lost_or_altered_by_kills_under_load";
     const STOPS: &str = "stops::a_stop_always_comes_to_its_end_and_loses_nothing";
     const LOST: &str = "lost: [";
 
@@ -58,7 +57,7 @@ mod found {
             name: "NewBeforeAck",
             proof: "marks::what_a_failing_sink_had_not_taken_before_a_crash_passes_new_and_changed_after_it",
             rounds: 3,
-            finding: "waited",
+            finding: "what failed before the crash",
         },
         Planted {
             name: "CursorBeforeAck",
@@ -79,8 +78,18 @@ mod found {
             finding: LOST,
         },
         Planted { name: "DroppedAckDelivered", proof: STOPS, rounds: 10, finding: LOST },
-        Planted { name: "SettledAtLease", proof: KILLS, rounds: 40, finding: LOST },
-        Planted { name: "PositionByRead", proof: KILLS, rounds: 40, finding: LOST },
+        Planted {
+            name: "SettledAtLease",
+            proof: "marks::a_queue_gives_out_again_what_a_failing_sink_had_not_taken_before_a_crash",
+            rounds: 3,
+            finding: "what failed before the crash",
+        },
+        Planted {
+            name: "PositionByRead",
+            proof: "marks::a_position_does_not_move_over_an_item_that_had_not_settled_before_a_crash",
+            rounds: 3,
+            finding: "what had not settled before the crash",
+        },
         Planted {
             name: "ReplayWithoutHistory",
             proof: "replays::a_replay_that_fails_again_leaves_one_letter_with_a_longer_history_whatever_is_killed",
