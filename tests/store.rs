@@ -94,6 +94,31 @@ fn a_whole_store_passes_while_a_daemon_runs_and_after() {
 }
 
 #[test]
+fn looking_into_the_store_of_a_daemon_that_goes_on_after_a_crash_does_it_no_harm() {
+    let workplace = Workplace::new(
+        r#"
+        [pipeline.numbers]
+        from  = { items = { range = [1, 100000000] } }
+        steps = [{ new = "." }]
+        to    = []
+        "#,
+    );
+    let seen = || row(&stats(&workplace), "pipelines", "numbers")["seen"].as_u64().unwrap_or_default();
+    let daemon = workplace.start();
+    wait_until("the first keys to be stored", || seen() > 0);
+    daemon.kill();
+    let mut daemon = workplace.start();
+    let before = seen();
+    for look in 1..=50 {
+        seen();
+        assert!(!daemon.is_over(), "after {look} looks: {:?}", daemon.end());
+    }
+    wait_until("more keys to be stored", || seen() > before);
+    daemon.kill();
+    assert!(done(&workplace.gatherd(&["store", "check"])).starts_with("ok: "));
+}
+
+#[test]
 fn a_stop_in_good_order_closes_the_store() {
     let (workplace, daemon) = daemon();
     assert!(workplace.path("gatherd-state/gatherd.db-wal").exists());

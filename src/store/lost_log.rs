@@ -5,7 +5,8 @@
 //! makes it anew (<https://sqlite.org/walformat.html>, section 2).
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::folder::{create, sync_folder_of};
@@ -21,11 +22,27 @@ pub(super) struct LogIndex {
     in_file: u32,
 }
 
-impl LogIndex {
-    /// Nothing if there is none, or it was being written.
-    pub(super) fn read(file: &Path) -> Option<Self> {
+/// The index of a store's log, if there is one. To be dropped after all connections to the store: a process that closes a
+/// file gives up every lock that it holds on it, however often the file is open
+/// (<https://sqlite.org/howtocorrupt.html>, section 2.2), and SQLite shows by one that the index is in use. Whoever looks
+/// into the store next would begin it anew, under the hands of the one who writes.
+pub(super) struct IndexFile(Option<File>);
+
+impl IndexFile {
+    pub(super) fn of(file: &Path) -> Self {
+        Self(File::open(beside(file, COMPANIONS[1])).ok())
+    }
+
+    /// What it says now; nothing if there is none, or it was being written.
+    pub(super) fn read(&self) -> Option<LogIndex> {
         let mut index = [0; 100];
-        File::open(beside(file, COMPANIONS[1])).ok()?.read_exact(&mut index).ok()?;
+        self.0.as_ref()?.read_exact_at(&mut index, 0).ok()?;
+        LogIndex::of(&index)
+    }
+}
+
+impl LogIndex {
+    fn of(index: &[u8; 100]) -> Option<Self> {
         // Its head stands there twice, in the machine's own byte order.
         let (head, again) = index[..96].split_at(48);
         let number = |bytes: &[u8]| bytes.try_into().ok().map(u32::from_ne_bytes);

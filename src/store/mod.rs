@@ -58,7 +58,7 @@ use crate::runtime::{self, Clock};
 use fault::{is_damage, stop, unopened};
 use layout::Layout;
 use lock::FolderLock;
-use lost_log::LogIndex;
+use lost_log::IndexFile;
 use queue::Ledger;
 use reader::Readers;
 use schema::Version;
@@ -79,6 +79,7 @@ struct Inner {
     readers: Readers,
     /// Nothing if the store was opened to look only.
     writer: Option<Writer>,
+    _index: Option<IndexFile>,
     clock: Clock,
     folder: PathBuf,
     _lock: Option<FolderLock>,
@@ -99,11 +100,11 @@ impl Store {
         folder::make_private(folder).map_err(|error| unopened("make the state folder", folder, &error))?;
         let lock = FolderLock::take(folder)?;
         let file = folder.join(FILE);
-        let (connection, ledger) = open_whole(&file, &clock)?;
+        let (index, connection, ledger) = open_whole(&file, &clock)?;
         let count = std::thread::available_parallelism().map_or(1, usize::from).clamp(2, 4);
         let readers = Readers::open(&file, count).map_err(|error| unopened("open", &file, &error))?;
         let writer = Some(Writer::start(connection, ledger, file, clock.clone())?);
-        let inner = Inner { readers, writer, clock, folder: folder.to_owned(), _lock: Some(lock) };
+        let inner = Inner { readers, writer, _index: Some(index), clock, folder: folder.to_owned(), _lock: Some(lock) };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -128,7 +129,8 @@ impl Store {
                 return Err(stop("look into", &file, "it is of an older gatherd, or damaged; `gatherd run` mends it"));
             }
         }
-        let inner = Inner { readers, writer: None, clock: Clock::system(), folder: folder.to_owned(), _lock: None };
+        let (clock, folder) = (Clock::system(), folder.to_owned());
+        let inner = Inner { readers, writer: None, _index: None, clock, folder, _lock: None };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -313,35 +315,36 @@ fn existing_file(folder: &Path) -> Result<PathBuf, Fault> {
 }
 
 /// Opens the file for the writer, in this gatherd's schema, and replaces it if it is damaged.
-fn open_whole(file: &Path, clock: &Clock) -> Result<(Connection, Ledger), Fault> {
+fn open_whole(file: &Path, clock: &Clock) -> Result<(IndexFile, Connection, Ledger), Fault> {
     salvage::finish(file).map_err(|error| unopened("open", file, &error))?;
     folder::create(file).map_err(|error| unopened("open", file, &error))?;
     match open_checked(file, clock) {
-        Ok(Checked::Whole(connection, ledger)) => return Ok((connection, *ledger)),
+        Ok(Checked::Whole(index, connection, ledger)) => return Ok((index, connection, *ledger)),
         Ok(Checked::Newer(version)) => return Err(newer_schema(file, version)),
         Ok(Checked::Damaged(why)) => salvage::replace(file, &why)?,
         Err(error) if is_damage(&error) => salvage::replace(file, &error.to_string())?,
         Err(error) => return Err(unopened("open", file, &error)),
     }
     match open_checked(file, clock) {
-        Ok(Checked::Whole(connection, ledger)) => Ok((connection, *ledger)),
+        Ok(Checked::Whole(index, connection, ledger)) => Ok((index, connection, *ledger)),
         Ok(_) => Err(stop("open", file, "the store that was made in its place is damaged too; is the disk?")),
         Err(error) => Err(unopened("open", file, &error)),
     }
 }
 
 enum Checked {
-    Whole(Connection, Box<Ledger>),
+    Whole(IndexFile, Connection, Box<Ledger>),
     Newer(i64),
     Damaged(String),
 }
 
 fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
-    let index = LogIndex::read(file);
+    let index = IndexFile::of(file);
+    let before = index.read();
     let mut connection = schema::connect_to_write(file)?;
     let version = schema::version(&connection)?;
     // SQLite has read its log by now, and written nothing yet.
-    match index.map_or(0, |index| index.missing(LogIndex::read(file).as_ref())) {
+    match before.map_or(0, |before| before.missing(index.read().as_ref())) {
         0 => {}
         pages => lost_log::tell(file, pages),
     }
@@ -361,7 +364,7 @@ fn open_checked(file: &Path, clock: &Clock) -> rusqlite::Result<Checked> {
     }
     Layout::note(&connection, file);
     let ledger = Ledger::recover(&mut connection, file.to_owned(), clock)?;
-    Ok(Checked::Whole(connection, Box::new(ledger)))
+    Ok(Checked::Whole(index, connection, Box::new(ledger)))
 }
 
 fn newer_schema(file: &Path, version: i64) -> Fault {
