@@ -183,6 +183,37 @@ fn no_example_is_left_out() {
     assert_eq!(there, tested);
 }
 
+#[test]
+fn what_the_first_config_leaves_out_can_be_taken_in_by_removing_its_number_sign() {
+    let text = fs::read_to_string("config/gatherd.toml").unwrap();
+    let is_setting = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with(['[', '{'])
+            || line.split_once('=').is_some_and(|(key, _)| !key.trim().contains([' ', '`', ',']))
+    };
+    let mut taken_in = 0;
+    let whole: String = text
+        .lines()
+        .map(|line| match line.trim_start().strip_prefix("# ").filter(|rest| is_setting(rest)) {
+            Some(rest) => {
+                taken_in += 1;
+                format!("{rest}\n")
+            }
+            None => format!("{line}\n"),
+        })
+        .collect();
+    assert!(taken_in >= 8, "{whole}");
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("gatherd.toml"), &whole).unwrap();
+    let checked = Command::new(env!("CARGO_BIN_EXE_gatherd"))
+        .args(["check", "gatherd.toml"])
+        .env("acme", "a secret")
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}{whole}", String::from_utf8_lossy(&checked.stderr));
+}
+
 fn config_of(example: &Example) -> PathBuf {
     match example.name.strip_prefix("../") {
         Some(name) => PathBuf::from(format!("config/{name}.toml")),

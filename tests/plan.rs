@@ -103,6 +103,34 @@ const BEFORE: &str = r#"
 "#;
 
 #[test]
+fn a_host_that_the_environment_names_shows_as_the_config_has_it() {
+    let workplace = Workplace::new(
+        r#"
+        [http.api]
+        base = "${API}"
+
+        [pipeline.list]
+        from  = { every = "1m" }
+        steps = [
+          { get = { url = "/list", via = "api" } },
+          { get = "https://user:x@${HOST}:8443/list" },
+          { get = "https://pictures.example/${FOLDER}" },
+          { get = "{.link}/${FOLDER}" },
+        ]
+        to = [ { http = "${CHAT}/hook" } ]
+        "#,
+    );
+    let told = plan(&workplace, &["gatherd.toml"]);
+    let asks =
+        |host: &str| told.lines().find(|line| line.starts_with(host)).unwrap_or_else(|| panic!("{host}: {told}"));
+    assert!(asks("${API}").ends_with("list.get"), "{told}");
+    assert!(asks("${HOST}:8443").ends_with("list.get-2"), "{told}");
+    assert!(asks("pictures.example").ends_with("list.get-3"), "{told}");
+    assert!(asks("${CHAT}").ends_with("sink.list.http"), "{told}");
+    assert!(asks("(named by data)").ends_with("list.get-4"), "{told}");
+}
+
+#[test]
 fn the_load_of_each_host_is_told_before_and_after_as_far_as_it_is_known() {
     let workplace = Workplace::new(BEFORE);
     let after = BEFORE.replace("\"1m\"", "{ min = \"1m\", max = \"1h\" }").replace("rate = \"10/s\"", "");

@@ -315,10 +315,38 @@ fn the_demo_needs_nothing_and_leaves_rows_a_config_and_a_dead_letter() {
     assert!(dead.stdout.contains("500 Internal Server Error"), "{dead:?}");
     // What it says can be typed as it stands.
     assert!(ended.stdout.contains("gatherd dead list --state gatherd-demo/state"), "{}", ended.stdout);
-    let explained = workplace.gatherd(&["explain", "gatherd-demo/gatherd.toml", "--unset-ok"]);
-    assert_eq!(explained.code(), Some(0), "{explained:?}");
+    assert!(ended.stderr.contains("`gatherd dead list --state gatherd-demo/state`"), "{}", ended.stderr);
+    assert!(!ended.stderr.contains("(buffer)"), "a buffer that nothing went through: {}", ended.stderr);
+    let typed = ended.stdout.lines().find_map(|line| line.trim().strip_prefix("DEMO_API=")).unwrap();
+    let (api, explain) = typed.split_once(" gatherd ").unwrap();
+    let explain: Vec<_> = explain.split(' ').collect();
+    let mut command = workplace.command(&explain);
+    command.env("DEMO_API", api);
+    let explained = Running::start(command).end();
+    assert_eq!((explained.code(), &*explained.stderr), (Some(0), ""), "{explained:?}");
     let again = workplace.gatherd(&["demo"]);
     assert_eq!((again.code(), rows("stations")), (Some(0), 22), "{again:?}");
+}
+
+#[test]
+fn where_the_state_is_elsewhere_the_summary_says_so_and_what_it_says_can_be_typed() {
+    let workplace = Workplace::new(
+        r#"
+        [service]
+        state = "elsewhere"
+
+        [pipeline.numbers]
+        from  = { items = [1] }
+        steps = [ { map = "error(\"no\")" } ]
+        "#,
+    );
+    let ended = workplace.run_once();
+    assert!(ended.stderr.contains("See `gatherd dead list --state elsewhere` for"), "{ended:?}");
+    let listed = workplace.gatherd(&["dead", "list", "--state", "elsewhere"]);
+    assert!(listed.stdout.contains("numbers"), "{listed:?}");
+    // Commands that read no config cannot know what it says.
+    let help = workplace.gatherd(&["dead", "list", "--help"]).stdout;
+    assert!(!help.contains("[default: `[service] state`"), "{help}");
 }
 
 #[test]

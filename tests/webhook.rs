@@ -316,7 +316,7 @@ fn an_address_in_use_is_said_at_the_start() {
     let workplace = Workplace::new(&format!("[pipeline.orders]\nfrom = {{ webhook = \"{address}\" }}\nto = []\n"));
     let ended = workplace.gatherd(&["run", "gatherd.toml"]);
     assert_eq!(ended.code(), Some(1), "{ended:?}");
-    assert!(ended.stderr.contains(&format!("cannot listen at `{address}`")), "{ended:?}");
+    assert!(ended.stderr.contains(&format!("cannot listen at `{address}`, the `webhook` of pipeline `")), "{ended:?}");
 }
 
 #[test]

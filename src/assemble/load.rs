@@ -107,20 +107,33 @@ fn after(step: &ComponentDescription, plan: &StepPlan, items: Load) -> Load {
 fn host(assembled: &Assembled, component: &ComponentDescription) -> Option<Option<String>> {
     let url = text(find(component, "url")?)?;
     // What is written up to the first template; a host is whole only if something stands behind it.
-    let (fixed, is_cut) = match url.find('{') {
+    let (fixed, is_cut) = match first_template(&url) {
         Some(cut) => (&url[..cut], true),
         None => (&*url, false),
     };
-    if let Some((_, after)) = fixed.split_once("://") {
+    if fixed.contains("://") || fixed.starts_with("${") {
+        let after = fixed.split_once("://").map_or(fixed, |(_, after)| after);
         let is_whole = !is_cut || after.contains(['/', '?', '#']);
-        return Some(Url::parse(fixed).ok().filter(|_| is_whole).and_then(|url| shown(&url)));
+        return Some(Some(fixed).filter(|_| is_whole).and_then(shown));
     }
     let is_relative = !is_cut || !fixed.is_empty();
     let base = client(assembled, component).and_then(|client| text(find_in(client, "base")?));
-    Some(base.filter(|_| is_relative).and_then(|base| shown(&Url::parse(&base).ok()?)))
+    Some(base.filter(|_| is_relative).and_then(|base| shown(&base)))
 }
 
-fn shown(url: &Url) -> Option<String> {
+/// Where the first filter stands in a URL; the brace of a `${NAME}` holds none.
+fn first_template(url: &str) -> Option<usize> {
+    url.match_indices('{').map(|(at, _)| at).find(|&at| !url[..at].ends_with('$'))
+}
+
+/// The host of a URL. One that is filled in shows as the config has it, such as `${API}`.
+fn shown(url: &str) -> Option<String> {
+    let authority = url.split_once("://").map_or(url, |(_, after)| after).split(['/', '?', '#']).next()?;
+    if authority.contains("${") {
+        let host = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+        return Some(host.to_owned());
+    }
+    let url = Url::parse(url).ok()?;
     let host = url.host_str()?;
     Some(url.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
 }

@@ -34,7 +34,7 @@ use crate::http::{ClientSettings, Clients, Wire};
 use crate::model::{Fault, Fingerprint};
 use crate::pipeline::{PipelinePlan, Plan, SinkPlan};
 use crate::runtime::Clock;
-use crate::settings::{Data, Fill, Mistake, Node, Place, Reading, Rule, Severity, SourceFile, Unread};
+use crate::settings::{Data, Fill, Mistake, Node, Place, Reading, Rule, Severity, SourceFile, Unread, describe};
 
 /// A config that was read.
 pub struct Loaded {
@@ -79,7 +79,8 @@ impl Assembled {
 /// Reads a config from files and folders, and everything in it. Opens nothing else, and does not go to the network.
 /// With `unset_ok` a `${…}` that is not set is only a warning.
 pub fn load(paths: &[PathBuf], fill: Fill, unset_ok: bool) -> Loaded {
-    let (config, reading) = config::read(paths, fill, unset_ok);
+    let (config, mut reading) = config::read(paths, fill, unset_ok);
+    reading.client_settings = describe(ClientSettings::read).records.into_iter().map(|record| record.key).collect();
     let assembled = assemble(&config, &reading);
     let mistakes = reading.mistakes.into_sorted();
     let is_usable = mistakes.iter().all(|mistake| mistake.severity == Severity::Warning);

@@ -168,7 +168,7 @@ fn read_targets(pipeline: &Pipeline, sinks: &mut Sinks, reading: &Reading) -> Ve
                 let way_out = if sink::is_sink(name) {
                     format!("write `{{ {name} = … }}` for a sink right here, or add a section `[sink.{name}]`")
                 } else if sinks.names().next().is_none() {
-                    format!("add a section `[sink.{name}]`")
+                    format!("add a section `[sink.{name}]`, or `[queue.{name}]` for a queue")
                 } else {
                     way_out(name, sinks.names())
                 };

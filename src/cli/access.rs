@@ -31,3 +31,14 @@ impl Access {
         }
     }
 }
+
+/// Where the systemd unit has its state.
+const OF_THE_UNIT: &str = "/var/lib/gatherd";
+
+/// Says that no gatherd runs there, and how to name another folder.
+pub(super) fn nobody_in(folder: &Path) -> String {
+    // Of a unit with a user of its own it is a link that leads to where only root can look.
+    let has_unit = Path::new(OF_THE_UNIT).symlink_metadata().is_ok() && folder != Path::new(OF_THE_UNIT);
+    let example = if has_unit { format!(" (that of the service is `{OF_THE_UNIT}`)") } else { String::new() };
+    format!("no gatherd runs with the state folder `{}`; name another with `--state`{example}", folder.display())
+}

@@ -108,11 +108,20 @@ enum Command {
     Generate(generate::GenerateArguments),
 }
 
-/// Where a process keeps its state, for the commands that look at it.
+/// Where a process keeps its state, for the commands that look at it and know nothing of its config.
 #[derive(Debug, clap::Args)]
 struct StateArgument {
-    /// The state folder [default: `[service] state`, else $STATE_DIRECTORY, else ./gatherd-state].
+    /// The state folder, where the config's `[service] state` names another than the default [default:
+    /// $STATE_DIRECTORY, else ./gatherd-state].
     #[arg(long, value_name = "FOLDER", global = true)]
+    state: Option<PathBuf>,
+}
+
+/// Where a process keeps its state, for the commands that read its config.
+#[derive(Debug, clap::Args)]
+struct ConfiguredStateArgument {
+    /// The state folder [default: `[service] state`, else $STATE_DIRECTORY, else ./gatherd-state].
+    #[arg(long, value_name = "FOLDER")]
     state: Option<PathBuf>,
 }
 

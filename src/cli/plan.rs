@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::output::{self, Table, counted};
-use super::{EXIT_CONFIG, StateArgument, mistakes};
+use super::{ConfiguredStateArgument, EXIT_CONFIG, mistakes};
 use crate::assemble::{self, Assembled, Difference, HostLoad, Load, QUEUE};
 use crate::daemon::{ControlClient, PlanReport, state_folder};
 use crate::model::{Fault, secret};
@@ -28,7 +28,7 @@ pub(super) struct PlanArguments {
     #[arg(long)]
     json: bool,
     #[command(flatten)]
-    state: StateArgument,
+    state: ConfiguredStateArgument,
 }
 
 /// What the new config was compared with.

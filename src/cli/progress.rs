@@ -1,15 +1,16 @@
 //! How a run shows its progress: bars on a terminal, a summary elsewhere.
 
 use std::io::{self, IsTerminal, Write};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use super::output::counted;
-use crate::daemon::Ending;
+use crate::daemon::{Ending, state_folder};
 use crate::model::{Size, show_duration};
-use crate::pipeline::{Counts, Engine};
+use crate::pipeline::{Counts, Engine, PipelineStatus};
 use crate::runtime::{self, Clock, Task};
 
 /// How often the bars move.
@@ -81,10 +82,17 @@ fn describe(counts: Counts, elapsed: Duration) -> String {
     text
 }
 
-/// One line a pipeline on standard error: what became of its items.
-pub(super) fn summarize(ending: &Ending) {
+/// One line a pipeline on standard error: what became of its items. Its state is in `folder`.
+pub(super) fn summarize(ending: &Ending, folder: &Path) {
     let mut text = String::new();
-    for pipeline in &ending.pipelines {
+    // A part of a pipeline that had nothing to do says nothing.
+    let is_told = |pipeline: &&PipelineStatus| {
+        pipeline.part.is_none()
+            || pipeline.counts.produced > 0
+            || pipeline.counts.settled > 0
+            || pipeline.fault.is_some()
+    };
+    for pipeline in ending.pipelines.iter().filter(is_told) {
         let Counts { produced, delivered, filtered, rejected, abandoned, retried, saved, .. } = pipeline.counts;
         let produced = counted(produced, "item", "items");
         text.push_str(&format!("{}: {produced} from the source, {delivered} delivered", pipeline.name));
@@ -109,7 +117,9 @@ pub(super) fn summarize(ending: &Ending) {
         text.push('\n');
     }
     if ending.counts().rejected > 0 {
-        text.push_str("See `gatherd dead list` for what was given up.\n");
+        let is_default = folder == state_folder(None, None);
+        let state = if is_default { String::new() } else { format!(" --state {}", folder.display()) };
+        text.push_str(&format!("See `gatherd dead list{state}` for what was given up.\n"));
     }
     // Nobody is left to be told if this fails.
     let _ = io::stderr().lock().write_all(text.as_bytes());

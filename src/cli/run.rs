@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::Args;
 
 use super::progress::{Progress, summarize};
-use super::{EXIT_CONFIG, StateArgument, mistakes, output};
+use super::{ConfiguredStateArgument, EXIT_CONFIG, mistakes, output};
 use crate::assemble::{self, Service};
 use crate::daemon::{self, Ending, Order, state_folder};
 use crate::http::inherit_sockets;
@@ -28,7 +28,7 @@ pub(super) struct RunArguments {
     #[arg(long, value_name = "DURATION", default_value = "5m", value_parser = parse_duration)]
     give_up: Duration,
     #[command(flatten)]
-    state: StateArgument,
+    state: ConfiguredStateArgument,
 }
 
 pub(super) fn run(arguments: RunArguments) -> ExitCode {
@@ -40,10 +40,11 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
     let RunArguments { paths, once, give_up, state } = arguments;
     let Service { state: configured, threads, admin, .. } = assembled.service.clone();
     runtime::set_threads(threads);
+    let folder = state_folder(state.state, configured);
     let run = || -> Result<Ending, Fault> {
         let (service, outline) = (assembled.service.clone(), assembled.outline());
         let plan = assembled.into_plan(&Clock::system())?;
-        let state = state_folder(state.state, configured);
+        let state = folder.clone();
         let order = Order {
             plan,
             paths,
@@ -59,7 +60,7 @@ pub(super) fn run(arguments: RunArguments) -> ExitCode {
     match run() {
         Ok(ending) => {
             if once {
-                summarize(&ending);
+                summarize(&ending, &folder);
             }
             if let Some(fault) = &ending.fault {
                 return output::fail(fault);

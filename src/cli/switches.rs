@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
-use super::access::Access;
+use super::access::{Access, nobody_in};
 use super::{StateArgument, output};
 use crate::daemon::{ControlClient, state_folder};
 use crate::model::Fault;
@@ -42,8 +42,7 @@ pub(super) fn trigger(arguments: SwitchArguments) -> ExitCode {
 
 /// Why a command that needs a daemon fails without one.
 pub(super) fn no_daemon(attempted: &str, folder: &std::path::Path) -> String {
-    let folder = folder.display();
-    format!("cannot {attempted}: no gatherd runs with the state folder `{folder}`; name its folder with `--state`")
+    format!("cannot {attempted}: {}", nobody_in(folder))
 }
 
 fn told(done: Result<(), Fault>, what: &str, names: &[String]) -> ExitCode {

@@ -50,7 +50,10 @@ pub(super) fn try_url(arguments: &TryArguments) -> ExitCode {
     let url = &arguments.url;
     let is_whole = ["http://", "https://", "${"].iter().any(|start| url.starts_with(start));
     if arguments.via.is_none() && !is_whole {
-        let way_out = format!("write `http://{url}` or `https://{url}`, or name a client with `--via`");
+        let way_out = match url.contains("://") || url.starts_with('/') {
+            true => "write one that begins with http:// or https://, or name a client with `--via`".to_owned(),
+            false => format!("write `http://{url}` or `https://{url}`, or name a client with `--via`"),
+        };
         output::fail(&format!("`{url}` is not a whole URL; {way_out}"));
         return ExitCode::from(EXIT_USAGE);
     }

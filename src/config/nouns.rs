@@ -31,7 +31,12 @@ pub(super) fn read(documents: &[Table], reading: &mut Reading) -> Config {
                 Rule::UnknownNoun,
                 entry.key_place.clone(),
                 format!("there is no section `[{key}]`"),
-                way_out(key, NOUNS),
+                match key {
+                    "test" => {
+                        "tests stand in a file whose name ends in `.test.toml`: `gatherd test` runs them".to_owned()
+                    }
+                    _ => way_out(key, NOUNS),
+                },
             ),
         }
     }

@@ -137,7 +137,7 @@ impl Connector {
                 FaultKind::Forbidden,
                 format!(
                     "data or a redirect led to {}, which is not a public address; if that is wanted, \
-                     write `allow = [\"{}\"]`",
+                     write `allow = [\"{}\"]` under `[service]`",
                     if address.ip().to_string() == host {
                         format!("`{host}`")
                     } else {

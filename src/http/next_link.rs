@@ -76,7 +76,7 @@ impl Endpoint {
         }
         let host = Pair::of(&next).map(|pair| format!("{}:{}", pair.host, pair.port)).unwrap_or_default();
         Err(format!(
-            "`{}` leads to another host than the request; write `allow = [\"{host}\"]` if that is right: it gets no \
+            "`{}` leads to another host than the request; write `allow = [\"{host}\"]` in the step if that is right: it gets no \
              credentials",
             shown(&next)
         ))

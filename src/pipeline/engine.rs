@@ -207,7 +207,10 @@ impl Engine {
         if let Some(running) = self.whole(pipeline)?.running.upgrade() {
             running.switch.turn(!is_paused);
         }
-        log::info!(pipeline, is_paused; "pipeline was paused or resumed");
+        match is_paused {
+            true => log::info!(pipeline; "pipeline paused"),
+            false => log::info!(pipeline; "pipeline resumed"),
+        }
         Ok(())
     }
 
@@ -267,7 +270,9 @@ impl Engine {
         let parts = self.parts();
         let mut handles = parts.pipelines.iter().map(|part| &part.handle);
         let found = handles.find(|handle| *handle.pipeline == *name && is_meant(handle.part));
-        found.cloned().ok_or_else(|| Fault::stop(FaultKind::Request, format!("there is no pipeline `{name}`")))
+        found.cloned().ok_or_else(|| {
+            Fault::stop(FaultKind::Request, format!("there is no pipeline `{name}`; see `gatherd status`"))
+        })
     }
 
     pub fn status(&self) -> Vec<PipelineStatus> {

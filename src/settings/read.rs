@@ -9,6 +9,9 @@ use super::tree::{Data, Node, Table};
 use super::{Fill, Mistake, Place, Reading, Rule, SourceFile, parse};
 use crate::expr::Vars;
 
+/// The setting that names a client.
+const CLIENT_KEY: &str = "via";
+
 /// What a reader made of its table.
 pub struct Read<T> {
     /// Nothing if it cannot be used: that has been reported then.
@@ -76,18 +79,21 @@ impl Reading {
             let way_out = if keys_beside.iter().any(|beside| beside == key) {
                 let value = entry.node.to_toml();
                 format!("write it beside: {{ {name} = {{ … }}, {key} = {value} }}")
+            } else if known.contains(&CLIENT_KEY) && self.client_settings.iter().any(|setting| setting == key) {
+                format!("write it into a section `[http.NAME]`, and `{CLIENT_KEY} = \"NAME\"` here")
             } else {
                 suggestion::way_out(key, known.iter().copied())
             };
             let message = format!("`{name}` has no setting `{key}`");
             self.mistakes.report(Rule::UnknownKey, entry.key_place.clone(), message, way_out);
         }
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
         for record in inside(records) {
-            self.check_inner(record, table, keys_beside);
+            self.check_inner(record, table, &known);
         }
     }
 
-    /// Reports unknown keys in the tables within the setting of `record`.
+    /// Reports unknown keys in the tables within the setting of `record`. One of `keys_beside` may stand beside it.
     pub fn check_inner(&self, record: &Record, table: &Table, keys_beside: &[String]) {
         let Some(node) = table.get(&record.key) else { return };
         match (&record.inner, &node.data) {
@@ -95,7 +101,7 @@ impl Reading {
             (Inner::List(elements), Data::List(nodes)) => {
                 for (element, node) in elements.iter().zip(nodes) {
                     if let Data::Table(table) = &node.data {
-                        self.check_keys(&record.key, table, element, keys_beside);
+                        self.check_keys(&record.key, table, element, &[]);
                     }
                 }
             }

@@ -216,6 +216,11 @@ impl<'a> Section<'a> {
         self.inside(key).is_some()
     }
 
+    /// Whether it is a table in which nothing is written.
+    pub fn is_empty(&self) -> bool {
+        self.own_table().is_some_and(|table| table.is_empty())
+    }
+
     /// Reports a mistake at the value of `key`, or at the table if the key is not there. `headers.X-Key` is the value
     /// of a key in a table of this table.
     #[track_caller]
@@ -376,7 +381,11 @@ impl<'a> Section<'a> {
             // What is not set is let pass on purpose; there is no value then, and none is needed.
             Err(Wrong::Reported) if self.reading.unset_ok => Some(T::placeholder()),
             Err(wrong) => {
-                self.report(key, node, &T::expects(), wrong);
+                let expects = match (&node.data, T::form()) {
+                    (Data::Text(_), Form::List(_)) => format!("a list such as [{}]", node.to_toml()),
+                    _ => T::expects(),
+                };
+                self.report(key, node, &expects, wrong);
                 None
             }
         }

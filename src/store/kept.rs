@@ -171,7 +171,7 @@ fn check_type(place: &KeptPlace, now: &Value, value: &Value) -> Result<(), Fault
     if now.type_name() == value.type_name() {
         return Ok(());
     }
-    Err(unfit(place, value, &format!("what is there is a {}: {now}", now.type_name())))
+    Err(unfit(place, value, &format!("what is there is of type {}: {now}", now.type_name())))
 }
 
 fn unfit(place: &KeptPlace, value: &Value, why: &str) -> Fault {

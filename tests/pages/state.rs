@@ -41,7 +41,7 @@ fn a_cursor_is_listed_shown_set_and_reset() {
         (&["set", "orders", "get", "7"][..], "the cursor is a time, such as \"2026-01-31T00:00:00Z\""),
         (&["set", "orders", "get", "soon"], "the cursor is a time"),
         (&["set", "orders", "get", "[]"], "a cursor is a number or a text"),
-        (&["set", "orders", "every", "7"], "what is there is a string"),
+        (&["set", "orders", "every", "7"], "what is there is of type string"),
         (&["set", "order", "get", &time(3)], "there is none (see `gatherd state list`)"),
         (&["reset", "orders", "get", "--partition", "x"], "there is none"),
         (&["show", "orders", "post"], "there is none"),

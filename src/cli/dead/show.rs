@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::Args;
 
 use crate::cli::access::Access;
-use crate::cli::output;
+use crate::cli::output::{self, counted};
 use crate::model::Fault;
 use crate::store::{DeadLetter, FaultRecord};
 
@@ -35,7 +35,8 @@ fn write_letter(letter: &DeadLetter, out: &mut Vec<u8>) -> io::Result<()> {
     if let Some(window) = letter.window {
         writeln!(out, "  window     {} to {}", window.start, window.end)?;
     }
-    writeln!(out, "  given up   {} times, first {:.0}, last {:.0}", letter.count, letter.first, letter.last)?;
+    let times = counted(u64::from(letter.count), "time", "times");
+    writeln!(out, "  given up   {times}, first {:.0}, last {:.0}", letter.first, letter.last)?;
     if letter.is_replay_asked {
         writeln!(out, "  replay     asked for")?;
     }
@@ -43,7 +44,8 @@ fn write_letter(letter: &DeadLetter, out: &mut Vec<u8>) -> io::Result<()> {
     writeln!(out, "  labels     {}", letter.labels)?;
     writeln!(out, "  history")?;
     for FaultRecord { at, kind, message, attempts } in &letter.history {
-        writeln!(out, "    {at:.3}  {kind} after {attempts} tries: {message}")?;
+        let tries = counted(u64::from(*attempts), "try", "tries");
+        writeln!(out, "    {at:.3}  {kind} after {tries}: {message}")?;
     }
     Ok(())
 }

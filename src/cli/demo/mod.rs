@@ -40,7 +40,8 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     };
     let api = format!("http://{}", listening.bound());
     output::print(introduction(folder, &api).as_bytes());
-    let variables = move |name: &str| if name == "DEMO_API" { Some(api.clone()) } else { std::env::var(name).ok() };
+    let base = api.clone();
+    let variables = move |name: &str| if name == "DEMO_API" { Some(base.clone()) } else { std::env::var(name).ok() };
     let paths = vec![PathBuf::from("gatherd.toml")];
     let loaded = assemble::load(&paths, Fill::new(variables, None), false);
     mistakes::report(&loaded.mistakes);
@@ -54,11 +55,11 @@ pub(super) fn demo(arguments: &DemoArguments) -> ExitCode {
     };
     match run() {
         Ok(ending) => {
-            summarize(&ending);
+            summarize(&ending, &folder.join("state"));
             if ending.stopped_by_itself() {
                 return ExitCode::FAILURE;
             }
-            output::print(conclusion(folder).as_bytes())
+            output::print(conclusion(folder, &api).as_bytes())
         }
         Err(fault) => output::fail(&fault),
     }
@@ -93,7 +94,7 @@ others, and keeps them. Here is one round of it:
 }
 
 /// What there is now, and what to do with it.
-fn conclusion(folder: &Path) -> String {
+fn conclusion(folder: &Path, api: &str) -> String {
     let shown = folder.display();
     let mut text = format!("\nThe stations are in {shown}/weather.db:\n\n");
     text.push_str(&first_rows().unwrap_or_else(|error| format!("  (cannot be read: {error})\n")));
@@ -107,7 +108,10 @@ The broken station was asked five times, and then kept as a dead letter:
   gatherd dead list --state {shown}/state
 
 Run the demo again: the rows are updated, not doubled. Then change {shown}/gatherd.toml,
-see what it means with `gatherd explain {shown}/gatherd.toml`, and run it once more.
+see what it means, and run it once more:
+
+  DEMO_API={api} gatherd explain {shown}/gatherd.toml
+
 `gatherd kinds` lists everything that a pipeline can be made of.
 "
     ));

@@ -8,6 +8,7 @@ use std::process::ExitCode;
 
 use clap::Args;
 
+use super::access::nobody_in;
 use super::{StateArgument, output};
 use crate::daemon::{ControlClient, Status, state_folder};
 use crate::model::{Fault, FaultKind};
@@ -36,10 +37,6 @@ pub(super) fn status(arguments: StatusArguments) -> ExitCode {
 
 /// What the gatherd of a state folder says of itself.
 pub(super) fn ask(folder: &Path) -> Result<Status, Fault> {
-    let daemon = ControlClient::find(folder).ok_or_else(|| {
-        let message =
-            format!("no gatherd runs with the state folder `{}`; name another with `--state`", folder.display());
-        Fault::stop(FaultKind::Request, message)
-    })?;
+    let daemon = ControlClient::find(folder).ok_or_else(|| Fault::stop(FaultKind::Request, nobody_in(folder)))?;
     daemon.status()
 }

@@ -36,7 +36,12 @@ impl Rows {
             Value::Array(values) => {
                 return Err(format!("a row needs {} values, and this array has {}", names.len(), values.len()));
             }
-            other => return Err(format!("a row is made of an object or an array, and this is {}", other.type_name())),
+            other => {
+                return Err(format!(
+                    "a row is made of an object or an array, and this is of type {}",
+                    other.type_name()
+                ));
+            }
         };
         self.write(cells);
         Ok(())
@@ -75,7 +80,7 @@ mod tests {
             (r#"["x\ny",{"a":[true]}]"#, "\"x\ny\",\"{\"\"a\"\":[true]}\"\n"),
             (r#"["",1.5]"#, ",1.5\n"),
             ("[1]", "a row needs 2 values, and this array has 1"),
-            ("7", "a row is made of an object or an array, and this is number"),
+            ("7", "a row is made of an object or an array, and this is of type number"),
         ] {
             let mut rows = Rows::new();
             let pushed = rows.push(&columns, &json::parse(json.as_bytes()).unwrap());

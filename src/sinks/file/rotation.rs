@@ -42,7 +42,7 @@ impl Rotation {
         let rotate = section.table("rotate", "when a file is put away and a new one begun", |rotate| {
             let size: Option<Size> = rotate.optional("size", "before it grows beyond this size");
             let age: Option<Duration> = rotate.optional("age", "with the first item after this time");
-            if !rotate.has("size") && !rotate.has("age") {
+            if rotate.is_empty() {
                 rotate.mistake(
                     "size",
                     "`rotate` says nothing",

@@ -127,7 +127,7 @@ fn bad_rows_are_refused_alone() {
     let refused = refused(result);
     for ((place, message), (expected, part)) in refused.iter().zip([
         (1, "CHECK constraint failed"),
-        (2, "a row is made of an object, and this is array"),
+        (2, "a row is made of an object, and this is of type array: `each = \".[]\"` makes an item of each element"),
         (3, "no field `id`, which is in its primary key"),
         (4, "`id` is null"),
         (5, "two of its fields are the column `a`"),

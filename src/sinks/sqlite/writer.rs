@@ -228,7 +228,7 @@ fn check_key(connection: &Connection, options: &Options) -> Result<(), Problem> 
 /// The fields of a row, if it is one: an object with its whole key.
 pub(super) fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<Row<'a>, String> {
     let Value::Object(object) = value else {
-        return Err(format!("a row is made of an object, and this is {}", value.type_name()));
+        return Err(format!("a row is made of an object, and this is {}", no_object(value)));
     };
     let row = object.fields();
     for key in &options.primary_key {
@@ -244,4 +244,12 @@ pub(super) fn checked_row<'a>(options: &Options, value: &'a Value) -> Result<Row
         return Err("a column cannot have a NUL in its name".to_owned());
     }
     Ok(row)
+}
+
+/// What a value is that is no object, and the way to objects where it may hold some.
+fn no_object(value: &Value) -> String {
+    match value {
+        Value::Array(_) => "of type array: `each = \".[]\"` makes an item of each element".to_owned(),
+        value => format!("of type {}", value.type_name()),
+    }
 }

@@ -121,10 +121,11 @@ impl SourceSettings for Webhook {
             Box::pin(async move { answering.answer(asked).await })
         });
         let route = Route { method: self.method.clone(), path: self.path.clone(), handler };
-        let listening = context
-            .listeners
-            .listen(&self.listen, route)
-            .map_err(|error| Fault::stop(FaultKind::Read, format!("cannot listen at `{}`: {error}", self.listen)))?;
+        let listening = context.listeners.listen(&self.listen, route).map_err(|error| {
+            let (listen, pipeline) = (&self.listen, &context.pipeline);
+            let message = format!("cannot listen at `{listen}`, the `webhook` of pipeline `{pipeline}`: {error}");
+            Fault::stop(FaultKind::Read, message)
+        })?;
         log::info!(pipeline = &*context.pipeline, address:% = listening.bound(), path = &*self.path; "webhook listens");
         Ok(Box::new(WebhookSource { received, _listening: listening }))
     }
