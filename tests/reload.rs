@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::Signal;
+use serde_json::Value;
 use support::gatherd::{Ended, IDLE, Running, ServiceManager, Workplace, wait_for_lines};
 use support::server::{Connection, Server, json};
 use support::wait_until;
@@ -292,6 +293,47 @@ fn a_shared_sink_outlives_each_of_its_pipelines() {
     let expected = ["{\"first\":1,\"line\":\"1\"}", "{\"first\":2,\"line\":\"2\"}", "\"1\"", "\"2\""];
     assert_eq!(lines, expected.map(str::to_owned).into(), "{lines:?}");
     daemon.stop();
+}
+
+#[test]
+fn a_stop_in_the_middle_of_a_reload_starts_nothing_and_ends_in_good_order() {
+    let (server, _goes) = stalled();
+    let config = |round: u8| {
+        format!(
+            r#"
+            [service]
+            drain = "1s"
+            [pipeline.stalled]
+            from  = {{ items = [1] }}
+            steps = [{{ get = "http://{}/" }}, {{ map = "{round}" }}]
+            to    = ["out"]
+            [pipeline.idle]
+            from  = {{ lines = {{ path = "idle", follow = true }} }}
+            steps = [{{ map = "{round}" }}]
+            to    = []
+            [pipeline.same]
+            from  = {{ lines = {{ path = "same", follow = true }} }}
+            to    = ["out"]
+            [sink.out]
+            file   = "out"
+            buffer = {{ disk = "0B" }}
+            "#,
+            server.address
+        )
+    };
+    let workplace = Workplace::new(&config(1));
+    let daemon = workplace.start();
+    wait_until("the server is asked", || server.seen().len() == 1);
+    workplace.write("gatherd.toml", config(2));
+    daemon.signal(Signal::HUP);
+    wait_until("the reload has begun", || {
+        let status: Value = serde_json::from_str(&workplace.gatherd(&["status", "--json"]).stdout).unwrap();
+        let mut pipelines = status["pipelines"].as_array().unwrap().iter();
+        pipelines.any(|pipeline| pipeline["name"] == "idle" && pipeline["state"] == "ended")
+    });
+    let ended = daemon.stop();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(!ended.stderr.contains("ERROR"), "{ended:?}");
 }
 
 #[test]

@@ -170,6 +170,10 @@ impl Engine {
             leaving.lives().for_each(Life::end);
             leaving.ended().await;
         }
+        if self.is_stopping() {
+            // What stays has come to its end as well, its sinks too: nothing could start.
+            return Changed::default();
+        }
         let gone = self.parts().remove(&leaving);
         self.shared.alerts.keep(|pipeline| plans.iter().any(|plan| plan.name == *pipeline));
         let started = self.open_missing(plan, &plans, &busy);
