@@ -75,6 +75,24 @@ fn what_a_rate_holds_back_is_no_write() {
 }
 
 #[test]
+fn the_queue_of_a_stage_shows_only_while_something_is_in_it() {
+    let server = Server::saying(reply("200 OK", &[], "{}"));
+    let workplace = Workplace::new(&format!(
+        r#"
+        [pipeline.pages]
+        from  = {{ every = "24h" }}
+        steps = [ {{ get = "{}" }} ]
+        to    = []
+        "#,
+        server.url("/")
+    ));
+    let _daemon = workplace.start();
+    assert!(workplace.gatherd(&["status", "--json"]).stdout.contains("stage.pages.get"));
+    let shown = workplace.gatherd(&["status"]).stdout;
+    assert!(shown.contains("pages") && !shown.contains("stage."), "{shown}");
+}
+
+#[test]
 fn without_a_daemon_the_way_out_is_named() {
     let workplace = Workplace::new(IDLE);
     for command in ["status", "top", "graph"] {

@@ -8,7 +8,7 @@ use super::onward::onward;
 use super::sink::{self, Sinks};
 use super::{ComponentDescription, Description, PipelineDescription, common, expect};
 use crate::component::{Onward, SourceSettings, StepSettings, find};
-use crate::config::{Pipeline, Target, To};
+use crate::config::{Pipeline, Target, To, is_name};
 use crate::model::Text;
 use crate::pipeline::{AsidePlan, DurablePlan, Expect, PipelinePlan, SourcePlan, StepPlan};
 use crate::queues::QueueSettings;
@@ -165,7 +165,9 @@ fn read_targets(pipeline: &Pipeline, sinks: &mut Sinks, reading: &Reading) -> Ve
             }
             Target::Name(name, _) if sinks.use_named(name) => names.push(name.clone()),
             Target::Name(name, place) => {
-                let way_out = if sink::is_sink(name) {
+                let way_out = if !is_name(name) {
+                    "name a `[sink.NAME]`, or write a sink right here, such as `{ file = \"out.ndjson\" }`".to_owned()
+                } else if sink::is_sink(name) {
                     format!("write `{{ {name} = … }}` for a sink right here, or add a section `[sink.{name}]`")
                 } else if sinks.names().next().is_none() {
                     format!("add a section `[sink.{name}]`, or `[queue.{name}]` for a queue")
@@ -207,7 +209,7 @@ impl Ids<'_> {
             let given = node.and_then(Node::as_table).and_then(|table| table.get("id"));
             given.or(node).map_or(&self.pipeline.place, |node| &node.place).clone()
         };
-        if !crate::config::is_name(&id) {
+        if !is_name(&id) {
             let way_out = "take letters, digits, `_` and `-`, and begin with a letter or digit";
             let message = self.reading.fill.mask(&format!("`{id}` cannot be an id"));
             self.reading.mistakes.report(Rule::BadId, place(), message, way_out);

@@ -159,8 +159,12 @@ fn list(node: &Node, key: &str, example: &str, mistakes: &Mistakes) -> Vec<Node>
     if let Data::List(nodes) = &node.data {
         return nodes.clone();
     }
+    const LONGEST: usize = 60;
     let message = format!("`{key}` cannot be {}", node.kind());
-    mistakes.report(Rule::WrongType, node.place.clone(), message, format!("write a list such as `{key} = {example}`"));
+    let written = Some(node.to_toml())
+        .filter(|text| text.len() <= LONGEST && matches!(node.data, Data::Text(_) | Data::Table(_)));
+    let list = written.map_or_else(|| example.to_owned(), |written| format!("[{written}]"));
+    mistakes.report(Rule::WrongType, node.place.clone(), message, format!("write a list such as `{key} = {list}`"));
     Vec::new()
 }
 

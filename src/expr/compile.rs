@@ -56,11 +56,14 @@ fn span(source: &str, part: &str) -> Range<usize> {
     if whole.contains(&start) || start == whole.end { jaq_core::load::span(source, part) } else { 0..source.len() }
 }
 
+/// What ends what a bracket has begun.
+const CLOSERS: [char; 3] = [')', ']', '}'];
+
 fn lexical(source: &str, (expected, rest): lex::Error<&str>) -> SyntaxError {
     let start = span(source, rest).start;
     let message = match expected {
         // What is missing is found at the end; the place to look at is where it was opened.
-        lex::Expect::Delim(open) => {
+        lex::Expect::Delim(open) if rest.is_empty() || rest.starts_with(CLOSERS) => {
             let closer = match open {
                 "(" => ')',
                 "[" => ']',
@@ -72,11 +75,14 @@ fn lexical(source: &str, (expected, rest): lex::Error<&str>) -> SyntaxError {
                 span: span(source, open),
             };
         }
-        lex::Expect::Token if rest.starts_with([')', ']', '}']) => "this closes nothing; remove it".to_owned(),
-        lex::Expect::Token if rest.starts_with('\'') => {
+        lex::Expect::Token if rest.starts_with(CLOSERS) => "this closes nothing; remove it".to_owned(),
+        lex::Expect::Token | lex::Expect::Delim(_) if rest.starts_with('\'') => {
             "text stands in double quotes; write \"…\", and the filter itself in single quotes".to_owned()
         }
-        lex::Expect::Token => "this has no meaning in a filter".to_owned(),
+        lex::Expect::Token | lex::Expect::Delim(_) if rest.starts_with("&&") => {
+            "this has no meaning in a filter; write `and`".to_owned()
+        }
+        lex::Expect::Token | lex::Expect::Delim(_) => "this has no meaning in a filter".to_owned(),
         other if rest.is_empty() => format!("the filter ends where a {} should stand", other.as_str()),
         other => format!("here a {} should stand", other.as_str()),
     };
@@ -88,6 +94,7 @@ fn grammatical(source: &str, (expected, found): parse::Error<&str>) -> SyntaxErr
         parse::Expect::Just("") | parse::Expect::Nothing => "nothing more".to_owned(),
         parse::Expect::Just(word) => format!("`{word}`"),
         parse::Expect::Term => "a value or a filter".to_owned(),
+        parse::Expect::ElseOrEnd => "`else` or `end`".to_owned(),
         other => format!("a {}", other.as_str()),
     };
     let at = span(source, found);
@@ -98,6 +105,9 @@ fn grammatical(source: &str, (expected, found): parse::Error<&str>) -> SyntaxErr
         let shown = if found.len() > 20 { &found[..first] } else { found };
         format!("here stands `{shown}`, where {expected} should stand")
     };
+    if found.starts_with("||") {
+        message = "`||` has no meaning in a filter; write `or`".to_owned();
+    }
     if source.is_empty() || source.trim().is_empty() {
         message = "the filter is empty; write `.` for the item as it is".to_owned();
     }

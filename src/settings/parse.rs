@@ -17,20 +17,25 @@ pub fn parse(file: &Arc<SourceFile>, mistakes: &Mistakes) -> Table {
         let start = node.place.span().start;
         (start, end_of_unclosed(&file.text, start))
     });
-    if let Some((start, _)) = unclosed {
+    let places: Vec<Place> =
+        errors.iter().map(|error| Place::new(file.clone(), error.span().unwrap_or(0..0))).collect();
+    if let Some((start, end)) = unclosed {
         let (bracket, what) = if file.text[start..].starts_with('{') { ('}', "table") } else { (']', "list") };
         let place = Place::new(file.clone(), start..start + 1);
         mistakes.spoil(place.at(start..file.text.len()));
-        mistakes.report(
-            Rule::Syntax,
-            place,
-            format!("this {what} is not closed"),
-            format!("add `{bracket}` at its end"),
-        );
+        // A text that ends too early hides the brackets behind it.
+        let is_hidden = |place: &Place| (start..end).contains(&place.span().start) && ends_too_early(place).is_some();
+        if !places.iter().any(is_hidden) {
+            mistakes.report(
+                Rule::Syntax,
+                place,
+                format!("this {what} is not closed"),
+                format!("add `{bracket}` at its end"),
+            );
+        }
     }
     let mut lines = BTreeSet::new();
-    for error in errors {
-        let place = Place::new(file.clone(), error.span().unwrap_or(0..0));
+    for (error, place) in errors.iter().zip(places) {
         // What an unclosed list swallows is not what is wrong with it; nor is what follows the first slip of a line.
         let is_swallowed = unclosed.is_some_and(|(_, end)| place.span().start >= end);
         if !is_swallowed && lines.insert(place.line()) {
@@ -113,9 +118,24 @@ fn explain_syntax(message: &str, place: &Place) -> (String, String) {
             "this text is not closed".to_owned(),
             "add the closing quote; a text of several lines stands between three quotes on each side".to_owned(),
         ),
+        _ if ends_too_early(place) == Some('"') => (
+            "the text ends at the quote before this".to_owned(),
+            "write a filter or a text that holds double quotes in single quotes: '…'".to_owned(),
+        ),
+        _ if ends_too_early(place) == Some('\'') => (
+            "the text ends at the quote before this".to_owned(),
+            "write text inside of a filter in double quotes: '… \"…\" …'".to_owned(),
+        ),
         Some((what, expected)) => (format!("this is not TOML: {what}"), format!("expected here: {expected}")),
         None => (format!("this is not TOML: {message}"), "see https://toml.io for how TOML is written".to_owned()),
     }
+}
+
+/// The quote that stands right before `place`, if a word goes on there.
+fn ends_too_early(place: &Place) -> Option<char> {
+    let (before, after) = place.file().text.split_at_checked(place.span().start)?;
+    let goes_on = after.starts_with(|first: char| first.is_alphanumeric() || "_.$\\/:-".contains(first));
+    before.chars().next_back().filter(|last| goes_on && matches!(last, '"' | '\''))
 }
 
 fn table_of(file: &Arc<SourceFile>, table: &DeTable<'_>) -> Table {

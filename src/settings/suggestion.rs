@@ -27,7 +27,9 @@ fn translated<'a>(written: &str, known: &[&'a str]) -> Option<&'a str> {
 }
 
 /// Words that other tools have for what is called otherwise here, and what it is called.
-const ELSEWHERE: [(&str, &[&str]); 32] = [
+const ELSEWHERE: [(&str, &[&str]); 36] = [
+    ("basic", &["auth"]),
+    ("bearer", &["auth"]),
     ("client", &["via"]),
     ("compression", &["compress"]),
     ("console", &["stdout", "log"]),
@@ -47,6 +49,7 @@ const ELSEWHERE: [(&str, &[&str]); 32] = [
     ("output", &["to"]),
     ("pagination", &["pages"]),
     ("print", &["stdout"]),
+    ("password", &["auth"]),
     ("schedule", &["cron"]),
     ("select", &["where"]),
     ("sink", &["to"]),
@@ -56,6 +59,7 @@ const ELSEWHERE: [(&str, &[&str]); 32] = [
     ("stdin", &["lines"]),
     ("tail", &["lines"]),
     ("timer", &["every"]),
+    ("token", &["auth"]),
     ("transform", &["map"]),
     ("tz", &["zone"]),
     ("unique", &["new"]),

@@ -35,7 +35,7 @@ fn write_letter(letter: &DeadLetter, out: &mut Vec<u8>) -> io::Result<()> {
     if let Some(window) = letter.window {
         writeln!(out, "  window     {} to {}", window.start, window.end)?;
     }
-    let times = counted(u64::from(letter.count), "time", "times");
+    let times = counted(letter.count, "time", "times");
     writeln!(out, "  given up   {times}, first {:.0}, last {:.0}", letter.first, letter.last)?;
     if letter.is_replay_asked {
         writeln!(out, "  replay     asked for")?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::cli::output::Table;
-use crate::daemon::{AlertShown, PipelineShown, SinkShown, Status};
+use crate::daemon::{AlertShown, PipelineShown, QueueShown, SinkShown, Status};
 use crate::model::{Size, show_duration};
 
 /// How many of the newest faults are shown.
@@ -128,12 +128,15 @@ fn write_sinks(out: &mut Vec<u8>, status: &Status) -> io::Result<()> {
 }
 
 fn write_queues(out: &mut Vec<u8>, status: &Status) -> io::Result<()> {
-    if status.queues.is_empty() {
+    // What a stage puts on disk when memory is full is told of while something is there.
+    let is_told = |queue: &&QueueShown| queue.items > 0 || !queue.name.starts_with("stage.");
+    let queues: Vec<_> = status.queues.iter().filter(is_told).collect();
+    if queues.is_empty() {
         return Ok(());
     }
     writeln!(out)?;
     let mut table = Table::new(["QUEUE", "ITEMS", "ON DISK", "OLDEST"]);
-    for queue in &status.queues {
+    for queue in queues {
         let oldest = queue.oldest.as_deref().and_then(|oldest| seconds_between(oldest, &status.now));
         table.row([
             queue.name.clone(),
