@@ -59,7 +59,7 @@ pub use listeners::{Listeners, Listening, Route};
 pub use local::{LocalBody, ask_local, open_local};
 pub use meter::{Grow, Meter};
 pub use next_link::links;
-pub use request::{Request, Response, host_of};
+pub use request::{IDEMPOTENCY_KEY, Request, Response, host_of};
 pub use server::{Asked, BodyFault, Handler, RequestBody, Streamed, reply};
 pub use settings::{ClientSettings, EndpointSettings, Limits, read_allow, read_headers};
 pub use status::{answered, is_success, is_transient, retry_after};

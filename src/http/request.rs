@@ -13,6 +13,9 @@ use super::auth::{self, Ticket};
 use super::trust::Pair;
 use crate::model::{Fault, Reply, Text};
 
+/// Tells a server that a request is one that it has had before.
+pub const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+
 /// What an [`super::Endpoint`] sends.
 #[derive(Clone, Debug)]
 pub struct Request {

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use bytes::Bytes;
 use data_encoding::HEXLOWER;
+use http::HeaderValue;
 use http::header::CONTENT_TYPE;
-use http::{HeaderName, HeaderValue};
 use ring::digest::{Context, SHA256};
 
 use crate::component::{
@@ -15,8 +15,8 @@ use crate::component::{
 };
 use crate::expr::{Filter, Fuel};
 use crate::http::{
-    Endpoint, EndpointSettings, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response, answered,
-    is_success, is_transient, retry_after, value_of,
+    Endpoint, EndpointSettings, IDEMPOTENCY_KEY, Meter, Method, Payload, ReadAs, Request, RequestTemplate, Response,
+    answered, is_success, is_transient, retry_after, value_of,
 };
 use crate::model::{Fault, FaultKind, Item, ItemId, Size, Text, Value, Verdict, json};
 use crate::runtime::Clock;
@@ -44,8 +44,6 @@ http = { url = "https://hooks.example/T123", json = '{text: "value \(.value)"}' 
 
 /// How much of a reply is read: enough to see what the server has to complain about.
 const REPLY: Size = Size(64 << 10);
-
-const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// How items become requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use self::http1::{Begun, Broken, Http1, Request};
 use super::connector::Connector;
 use super::failure::{Failure, root_cause};
 use super::io::{Executor, Timer};
+use super::request::IDEMPOTENCY_KEY;
 use crate::model::{FaultKind, Size};
 use crate::runtime::{self, Clock};
 
@@ -104,13 +105,16 @@ impl Pool {
 
     /// Sends a request and waits for the head of the reply, whose body may be as long as `limit`.
     ///
-    /// A connection that waited may have been ended by its server in the same moment. As long as nothing of the request
-    /// had gone out it is sent again, over another one.
+    /// A connection that waited may have been ended by its server in the same moment. The request is then sent again, over
+    /// another one: as often as nothing of it had gone out, and once where nothing has come back and to do the same
+    /// twice is harmless (RFC 9112, section 9.3.1).
     pub(super) async fn send(&self, outgoing: &Outgoing<'_>, limit: Size) -> Result<Arriving, Failure> {
         let origin = self.origin(outgoing.url)?;
+        let is_repeatable = is_repeatable(outgoing);
+        let mut is_repeated = false;
         let mut refusals = 0;
         loop {
-            let waiting = origin.take(self.clock().instant());
+            let waiting = if is_repeated { None } else { origin.take(self.clock().instant(), is_repeatable) };
             let has_waited = waiting.is_some();
             let connection = match waiting {
                 Some(connection) => connection,
@@ -126,6 +130,7 @@ impl Pool {
                     match begun {
                         Ok(begun) => return Ok(self.reply(begun, connection, origin, limit)),
                         Err(Broken::Unsent(_)) if has_waited => {}
+                        Err(Broken::Unanswered(_)) if has_waited && is_repeatable => is_repeated = true,
                         Err(broken) => return Err(broken.before_reply()),
                     }
                 }
@@ -251,11 +256,12 @@ impl Shared {
 }
 
 impl Origin {
-    /// A connection that can take a request now.
-    fn take(&self, now: Instant) -> Option<Connection> {
+    /// A connection that can take a request now. A request that is not repeatable has the kernel asked, since what the
+    /// reactor has not seen yet would make it fail.
+    fn take(&self, now: Instant, is_repeatable: bool) -> Option<Connection> {
         let mut waiting = self.lock();
         while let Some(mut idle) = waiting.idle.pop() {
-            if idle.since + IDLE > now && idle.connection.has_stayed_ready() {
+            if idle.since + IDLE > now && idle.connection.has_stayed_ready(!is_repeatable) {
                 return Some(Connection::Http1(idle.connection));
             }
         }
@@ -328,6 +334,11 @@ fn http2_request(outgoing: &Outgoing<'_>) -> Result<http::Request<Full<Bytes>>, 
         request.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
     }
     Ok(request)
+}
+
+/// Whether a server that gets a request twice does what it does once (RFC 9110, section 9.2.2), or knows it by its key.
+fn is_repeatable(outgoing: &Outgoing<'_>) -> bool {
+    outgoing.method.is_idempotent() || outgoing.headers.contains_key(IDEMPOTENCY_KEY)
 }
 
 /// Whether a request of this method usually has a body.

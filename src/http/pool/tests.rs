@@ -61,8 +61,11 @@ const CHUNKED: &str = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\
 const NOTHING: &str = "HTTP/1.1 204 No Content\r\n\r\n";
 
 async fn post(pool: &Pool, url: &Url) -> Result<String, Failure> {
-    let (headers, body) = (HeaderMap::new(), Bytes::new());
-    let outgoing = Outgoing { method: Method::POST, url, headers: &headers, body: &body };
+    send(pool, url, Method::POST, HeaderMap::new()).await
+}
+
+async fn send(pool: &Pool, url: &Url, method: Method, headers: HeaderMap) -> Result<String, Failure> {
+    let outgoing = Outgoing { method, url, headers: &headers, body: &Bytes::new() };
     let mut reply = pool.send(&outgoing, Size::mib(1)).await?;
     let mut text = String::new();
     reply.body.read_to_string(&mut text).await.unwrap();
@@ -111,6 +114,46 @@ fn what_the_server_has_ended_meanwhile_serves_no_further_request() {
             Clock::system().sleep(Duration::from_millis(100)).await;
         }
     });
+}
+
+/// What becomes of a request over a connection that its server ends when it has come, after so much of a reply; and
+/// whether it came again, over another connection, where it is answered.
+fn met_the_end(method: Method, headers: HeaderMap, reply: &'static str) -> (Result<String, Failure>, bool) {
+    let (url, accepted) = server();
+    let (repeats, came_again) = channel();
+    std::thread::spawn(move || {
+        let mut stream = accepted.recv().unwrap();
+        answer(&mut stream, HELLO);
+        answer(&mut stream, reply);
+        drop(stream);
+        let mut stream = accepted.recv_timeout(PATIENCE).unwrap();
+        repeats.send(()).unwrap();
+        answer(&mut stream, HELLO);
+    });
+    let sent = block_on(async {
+        let pool = pool(&Clock::system());
+        send(&pool, &url, Method::GET, HeaderMap::new()).await.unwrap();
+        send(&pool, &url, method, headers).await
+    });
+    (sent, came_again.try_recv().is_ok())
+}
+
+#[test]
+fn a_request_that_met_the_end_of_its_connection_is_sent_once_more_if_that_is_harmless() {
+    let keyed = HeaderMap::from_iter([(IDEMPOTENCY_KEY, HeaderValue::from_static("7"))]);
+    for (method, headers, reply, is_repeated) in [
+        (Method::GET, HeaderMap::new(), "", true),
+        (Method::PUT, HeaderMap::new(), "", true),
+        (Method::POST, keyed, "", true),
+        (Method::POST, HeaderMap::new(), "", false),
+        (Method::PATCH, HeaderMap::new(), "", false),
+        (Method::GET, HeaderMap::new(), "HTTP/1.1 200 OK\r\n", false),
+        (Method::GET, HeaderMap::new(), "HTTP/1.1 103 Early Hints\r\n\r\n", false),
+    ] {
+        let what = format!("{method} {headers:?} after {reply:?}");
+        let (sent, came_again) = met_the_end(method, headers, reply);
+        assert_eq!((sent.is_ok(), came_again), (is_repeated, is_repeated), "{what}: {sent:?}");
+    }
 }
 
 #[test]

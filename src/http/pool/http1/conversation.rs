@@ -120,16 +120,21 @@ impl Conversation {
                 }
                 Poll::Ready(self.take_head(&landing[..count]))
             });
-            match ready!(read) {
-                Ok(None) => {}
+            let error = match ready!(read) {
+                Ok(None) => continue,
                 Ok(Some(begun)) => return Poll::Ready(Ok(begun)),
-                // A server may answer before it has all of a request, and then end the connection: only if there is no
-                // reply either, the request has failed.
-                Err(broken @ (Broken::Ended | Broken::Failed(_))) => {
-                    return Poll::Ready(Err(self.failed.take().map_or(broken, Broken::Failed)));
-                }
+                Err(Broken::Ended) => None,
+                Err(Broken::Failed(error)) => Some(error),
                 Err(broken) => return Poll::Ready(Err(broken)),
-            }
+            };
+            // A server may answer before it has all of a request, and then end the connection: only if there is no reply
+            // either, the request has failed.
+            let error = self.failed.take().or(error);
+            return Poll::Ready(Err(match error {
+                error if self.is_unanswered() => Broken::Unanswered(error),
+                Some(error) => Broken::Failed(error),
+                None => Broken::Ended,
+            }));
         }
     }
 
@@ -156,6 +161,11 @@ impl Conversation {
     /// Whether the body has come to its end.
     pub(super) fn is_over(&self) -> bool {
         self.rest.is_over()
+    }
+
+    /// Whether nothing of a reply has come.
+    fn is_unanswered(&self) -> bool {
+        self.skipped == 0 && self.partial.bytes.is_empty()
     }
 
     /// Whether the next request can go out: the last one has been answered to its end, and nothing has come since.

@@ -69,9 +69,10 @@ impl Http1 {
         self.is_quiet()
     }
 
-    /// Whether it can take another request still, after it has waited.
-    pub(super) fn has_stayed_ready(&mut self) -> bool {
-        if !self.wakeup.has_happened() {
+    /// Whether it can take another request still, after it has waited. Unless that `is_to_be_sure`, what the reactor has
+    /// said is enough.
+    pub(super) fn has_stayed_ready(&mut self, is_to_be_sure: bool) -> bool {
+        if !is_to_be_sure && !self.wakeup.has_happened() {
             return true;
         }
         self.conversation.look();

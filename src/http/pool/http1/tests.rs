@@ -221,7 +221,7 @@ fn a_connection_that_its_server_has_ended_is_known() {
     // The end takes its time to arrive.
     let is_open = connection.rest();
     block_on(async {
-        while is_open && connection.has_stayed_ready() {
+        while is_open && connection.has_stayed_ready(false) {
             runtime::yield_now().await;
         }
     });
