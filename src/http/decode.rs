@@ -2,7 +2,7 @@
 
 use std::io;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use async_compression::futures::bufread::{BrotliDecoder, DeflateDecoder, GzipDecoder, ZlibDecoder, ZstdDecoder};
 use async_compression::zstd::DParameter as ZstdParameter;
@@ -113,16 +113,51 @@ async fn decoded(mut body: Body, coding: &str) -> Result<Body, Failure> {
             Box::pin(decoder)
         }
         // The standard means the zlib format, but some servers send its bare contents.
-        "deflate" if is_zlib(start) => Box::pin(ZlibDecoder::new(body)),
-        "deflate" => Box::pin(DeflateDecoder::new(body)),
-        "br" => Box::pin(BrotliDecoder::new(body)),
-        "zstd" => Box::pin(ZstdDecoder::with_params(body, &[ZstdParameter::window_log_max(ZSTD_WINDOW_LOG)])),
+        "deflate" if is_zlib(start) => to_the_end(ZlibDecoder::new(body), ZlibDecoder::get_mut),
+        "deflate" => to_the_end(DeflateDecoder::new(body), DeflateDecoder::get_mut),
+        "br" => to_the_end(BrotliDecoder::new(body), BrotliDecoder::get_mut),
+        "zstd" => {
+            let mut decoder = ZstdDecoder::with_params(body, &[ZstdParameter::window_log_max(ZSTD_WINDOW_LOG)]);
+            decoder.multiple_members(true);
+            Box::pin(decoder)
+        }
         other => {
             let cause = format!("the body is encoded as `{other}`, which was not asked for and cannot be read");
             return Err(Failure::reject(FaultKind::Body, cause));
         }
     };
     Ok(Body::Expanded(Box::pin(BufReader::with_capacity(SLICE, reader))))
+}
+
+/// A decoder that knows where its coding ends, and leaves what comes behind it.
+struct ToTheEnd<D> {
+    decoder: D,
+    sent: fn(&mut D) -> &mut Body,
+}
+
+/// Has a decoder read what was sent to its end, too: else its connection could not be used again.
+fn to_the_end<D: AsyncRead + Unpin + Send + 'static>(
+    decoder: D,
+    sent: fn(&mut D) -> &mut Body,
+) -> Pin<Box<dyn AsyncRead + Send>> {
+    Box::pin(ToTheEnd { decoder, sent })
+}
+
+impl<D: AsyncRead + Unpin> AsyncRead for ToTheEnd<D> {
+    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+        let count = ready!(Pin::new(&mut self.decoder).poll_read(context, buffer))?;
+        if count == 0 && !buffer.is_empty() {
+            let sent = (self.sent)(&mut self.decoder);
+            loop {
+                let behind = ready!(Pin::new(&mut *sent).poll_fill_buf(context))?.len();
+                if behind == 0 {
+                    break;
+                }
+                Pin::new(&mut *sent).consume(behind);
+            }
+        }
+        Poll::Ready(Ok(count))
+    }
 }
 
 /// Whether the first bytes are a zlib header (RFC 1950, section 2.2).

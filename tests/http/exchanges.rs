@@ -1,7 +1,10 @@
 //! Requests that go well: what is sent, and what becomes of the reply.
 
 use std::io::Write;
+use std::thread;
+use std::time::Duration;
 
+use futures_lite::AsyncReadExt;
 use gatherd::model::Value;
 
 use crate::harness::{fetch, item, label, mistakes, run, step};
@@ -54,6 +57,15 @@ fn a_large_body_is_whole() {
     assert_eq!(fetch(&format!("get = '{}'", server.url("/"))).unwrap().value.to_string(), text);
 }
 
+fn brotli(text: &str) -> Vec<u8> {
+    gatherd::runtime::block_on(async {
+        let mut encoder = async_compression::futures::bufread::BrotliEncoder::new(text.as_bytes());
+        let mut encoded = Vec::new();
+        encoder.read_to_end(&mut encoded).await.unwrap();
+        encoded
+    })
+}
+
 #[test]
 fn every_coding_that_is_asked_for_is_understood() {
     let text = "hello, world! ".repeat(10_000);
@@ -73,13 +85,14 @@ fn every_coding_that_is_asked_for_is_understood() {
         encoder.finish().unwrap()
     };
     let zstd = zstd::encode_all(text.as_bytes(), 3).unwrap();
-    let brotli = gatherd::runtime::block_on(async {
-        use futures_lite::AsyncReadExt;
-        let mut encoder = async_compression::futures::bufread::BrotliEncoder::new(text.as_bytes());
-        let mut encoded = Vec::new();
-        encoder.read_to_end(&mut encoded).await.unwrap();
-        encoded
-    });
+    // A frame that only says something about the next ones (RFC 8878, section 3.1.2), and two that are to be joined.
+    let frames = [
+        b"\x50\x2a\x4d\x18\x03\0\0\0abc".to_vec(),
+        zstd::encode_all(&text.as_bytes()[..70_000], 3).unwrap(),
+        zstd::encode_all(&text.as_bytes()[70_000..], 3).unwrap(),
+    ]
+    .concat();
+    let brotli = brotli(&text);
     let members = [gzip(&text.as_bytes()[..70_000]), gzip(&text.as_bytes()[70_000..])].concat();
     for (coding, encoded) in [
         ("gzip", gzip(text.as_bytes())),
@@ -88,6 +101,7 @@ fn every_coding_that_is_asked_for_is_understood() {
         ("deflate", bare),
         ("br", brotli.clone()),
         ("zstd", zstd),
+        ("zstd", frames),
         ("br, gzip", gzip(&brotli)),
         ("identity", text.clone().into_bytes()),
     ] {
@@ -117,6 +131,37 @@ fn connections_are_used_again() {
         assert_eq!(run(&get, &number.to_string()).unwrap().value.as_text(), Some("hello"));
     }
     check_reuse(&server);
+}
+
+#[test]
+fn a_connection_is_used_again_whatever_its_reply_was_encoded_as() {
+    let gzip = {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"hello").unwrap();
+        encoder.finish().unwrap()
+    };
+    let deflate = {
+        let mut encoder = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::default());
+        encoder.write_all(b"hello").unwrap();
+        encoder.finish().unwrap()
+    };
+    let zstd = zstd::encode_all(&b"hello"[..], 3).unwrap();
+    for (coding, encoded) in [("gzip", gzip), ("deflate", deflate), ("br", brotli("hello")), ("zstd", zstd)] {
+        let server = Server::start(move |_, connection| {
+            write!(connection, "HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\ncontent-encoding: {coding}\r\n")?;
+            write!(connection, "transfer-encoding: chunked\r\n\r\n{:x}\r\n", encoded.len())?;
+            connection.write_all(&encoded)?;
+            connection.flush()?;
+            // The end comes when all of the text has been expanded.
+            thread::sleep(Duration::from_millis(5));
+            connection.write_all(b"\r\n0\r\n\r\n")
+        });
+        let get = step(&format!("get = '{}'", server.url("/{.}")));
+        for number in 0..50 {
+            assert_eq!(run(&get, &number.to_string()).unwrap().value.as_text(), Some("hello"), "{coding}");
+        }
+        check_reuse(&server);
+    }
 }
 
 /// A request that follows right behind another may find its connection not yet given back, and so make one more.

@@ -49,6 +49,9 @@ pub(super) fn read(bytes: &[u8], asked_for_head: bool) -> Result<Option<(Head, u
     let mut response = Response::new(&mut []);
     let mut parser = ParserConfig::default();
     parser.allow_obsolete_multiline_headers_in_responses(true);
+    // A line that is no header does not make the others worth less; browsers and curl pass over it too.
+    parser.allow_spaces_after_header_name_in_responses(true);
+    parser.ignore_invalid_headers_in_responses(true);
     let length = match parser.parse_response_with_uninit_headers(&mut response, bytes, &mut slots) {
         Ok(Status::Complete(length)) => length,
         Ok(Status::Partial) => return Ok(None),
@@ -212,6 +215,8 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: identity\r\ncontent-length: 5\r\n\r\n", "until the end, closes"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\ncontent-length: -1\r\n\r\n", "chunks, closes"),
             ("HTTP/1.1 304 Not Modified\r\ncontent-length: 5, 6\r\n\r\n", "0, closes"),
+            ("HTTP/1.1 200 OK\r\ncontent-length : 5\r\n\r\n", "5, persists"),
+            ("HTTP/1.1 200 OK\r\na b: c\r\n: d\r\ne\r\nf: \u{1}\r\ncontent-length: 5\r\n\r\n", "5, persists"),
             ("HTTP/1.1 200 OK\r\ncontent-length: 5\r\n", "more"),
             ("", "more"),
         ];
@@ -239,7 +244,7 @@ mod tests {
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: gzip\r\ntransfer-encoding: chunked\r\n\r\n", "comes as `gzip`"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, gzip\r\n\r\n", "comes as `gzip`"),
             ("HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n", "comes as `chunked`"),
-            ("HTTP/1.1 200 OK\r\na b: c\r\n\r\n", "the reply is not HTTP: "),
+            ("HTTP/1.1 200 OK\r\na: \0\r\n\r\n", "the reply is not HTTP: "),
             (&many, "the head of the reply is too large"),
         ];
         for (head, expected) in cases {
