@@ -4,10 +4,14 @@ use rusqlite::types::{ToSqlOutput, Value as SqlValue, ValueRef};
 
 use crate::model::{Number, Value};
 
-/// The cell of a value: booleans are 0 and 1, arrays and objects are JSON text.
-pub(super) fn cell(value: &Value) -> ToSqlOutput<'_> {
+/// The cell of a value in such a column: booleans are 0 and 1, arrays and objects are JSON text.
+pub(super) fn cell(value: &Value, column: Affinity) -> ToSqlOutput<'_> {
     ToSqlOutput::Borrowed(match value {
         Value::Null => ValueRef::Null,
+        // SQLite itself would write no more than 15 of its digits.
+        Value::Number(Number::Float(_)) if column == Affinity::Text => {
+            return ToSqlOutput::Owned(SqlValue::Text(value.to_string()));
+        }
         Value::Bool(truth) => ValueRef::Integer(i64::from(*truth)),
         Value::Number(Number::Int(int)) => ValueRef::Integer(*int),
         Value::Number(Number::Float(float)) => ValueRef::Real(*float),

@@ -162,10 +162,10 @@ fn write<'r, 'v: 'r>(
 ) -> Result<(), RowFault> {
     let mut place = 0;
     for row in rows {
-        let cells = row.iter().zip(&shape.fields).filter(|(_, affinity)| affinity.is_some());
-        for ((_, value), _) in cells {
+        for ((_, value), affinity) in row.iter().zip(&shape.fields) {
+            let Some(affinity) = affinity else { continue };
             place += 1;
-            statement.raw_bind_parameter(place, cell(value)).map_err(RowFault::of)?;
+            statement.raw_bind_parameter(place, cell(value, *affinity)).map_err(RowFault::of)?;
         }
     }
     statement.raw_execute().map_err(RowFault::of)?;

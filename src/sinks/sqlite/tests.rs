@@ -105,6 +105,29 @@ fn a_row_with_a_known_key_is_updated_in_the_fields_it_has() {
 }
 
 #[test]
+fn a_float_keeps_all_its_digits_whatever_the_column() {
+    for (declared, kind) in [
+        ("TEXT", "text"),
+        ("VARCHAR(9)", "text"),
+        ("REAL", "real"),
+        ("INTEGER", "real"),
+        ("NUMERIC", "real"),
+        ("BLOB", "real"),
+        ("", "real"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let sink = open(&folder, &format!("columns = {{ id = '{declared}' }}"));
+        let floats = ["0.30000000000000004", "0.3000000000000001", "1e-7", "-1.7976931348623157e308", "2.5"];
+        let values = floats.map(|float| format!(r#"{{"id":{float}}}"#));
+        write(&*sink, &values.each_ref().map(String::as_str)).unwrap();
+        let cells = rows(&folder, "SELECT typeof(id), CAST(id AS REAL) FROM t ORDER BY rowid");
+        let expected =
+            floats.map(|float| format!("Text({:?}) Real({:?})", kind.as_bytes(), float.parse::<f64>().unwrap()));
+        assert_eq!(cells, expected, "{declared}");
+    }
+}
+
+#[test]
 fn bad_rows_are_refused_alone() {
     let folder = tempfile::tempdir().unwrap();
     let columns = "columns = { id = 'INTEGER', n = 'INTEGER CHECK (n < 10)', code = 'INTEGER' }";
