@@ -76,13 +76,18 @@ fn read_call<'a>(line: &'a str, folder: &str) -> Option<(&'a str, &'a str, &'a s
     (path.is_empty() || path.starts_with('/')).then(|| (process, name, path.trim_start_matches('/')))
 }
 
-/// Runs gatherd with `wrong`, such as `signal=SIGKILL` or `error=EIO`, at that call.
-pub(crate) fn run_with(workplace: &Workplace, call: &Call, wrong: &str) -> Ended {
+/// Runs gatherd with `wrong`, such as `signal=SIGKILL` or `error=EIO`, at that call. Also answers whether it came to that
+/// call: how many there are is also a matter of time, since what waits is joined.
+pub(crate) fn run_with(workplace: &Workplace, call: &Call, wrong: &str) -> (Ended, bool) {
     let Call { name, path, number } = call;
     let path = workplace.path(path);
     let path = path.to_str().unwrap().trim_end_matches('/');
+    let trace = workplace.path("trace");
     let mut strace = Command::new("strace");
-    strace.args(["--follow-forks", "--quiet=all", "--trace-path", path, "--trace", name, "--output", "/dev/null"]);
+    strace.args(["--follow-forks", "--quiet=all", "--trace-path", path, "--trace", name, "--output"]).arg(&trace);
     strace.arg(format!("--inject={name}:{wrong}:when={number}"));
-    Running::start(workplace.command_under(strace, &ONCE)).end()
+    let ended = Running::start(workplace.command_under(strace, &ONCE)).end();
+    let lines = std::fs::read(&trace).unwrap();
+    std::fs::remove_file(trace).unwrap();
+    (ended, String::from_utf8_lossy(&lines).contains("(INJECTED)"))
 }

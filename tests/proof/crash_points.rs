@@ -19,7 +19,7 @@ fn a_kill_at_any_write_sync_rename_or_unlink_loses_nothing() {
         let calls = scene.calls(CHANGES);
         let (mut kills, mut duplicates) = (0, 0);
         for call in some_of(&calls, 25, &mut random) {
-            let killed = scene.disturb(call, "signal=SIGKILL");
+            let (killed, _) = scene.disturb(call, "signal=SIGKILL");
             let findings = scene.finish(&killed);
             // Threads take turns in another order each time, so that a call may not come.
             kills += usize::from(killed.code().is_none());

@@ -68,7 +68,7 @@ impl Scene {
                 let commits = made(&workplace, "fsync").into_iter().filter(|call| call.path == "state/gatherd.db-wal");
                 let middle = commits.collect::<Vec<_>>();
                 remove(&workplace);
-                let killed = run_with(&workplace, &middle[middle.len() / 2], "signal=SIGKILL");
+                let (killed, _) = run_with(&workplace, &middle[middle.len() / 2], "signal=SIGKILL");
                 assert_eq!(killed.code(), None, "{killed:?}");
             }
         }
@@ -88,8 +88,8 @@ impl Scene {
         made(&self.workplace, names)
     }
 
-    /// Runs it from the beginning with something wrong at a call.
-    pub(crate) fn disturb(&mut self, call: &Call, wrong: &str) -> Ended {
+    /// Runs it from the beginning with something wrong at a call, and answers whether it came to that.
+    pub(crate) fn disturb(&mut self, call: &Call, wrong: &str) -> (Ended, bool) {
         self.take = format!("{wrong} at {call}");
         self.go_back();
         run_with(&self.workplace, call, wrong)
