@@ -310,6 +310,58 @@ fn webhooks_share_an_address_and_a_socket_is_one() {
 }
 
 #[test]
+fn who_sends_to_a_webhook_that_a_reload_changes_waits_for_it() {
+    let shop = Shop::start(false);
+    let config = |step: &str| {
+        format!(
+            r#"
+            [pipeline.invoices]
+            from = {{ webhook = {{ listen = "unix:hook.sock", path = "/invoices" }} }}
+            to   = [ {{ file = "invoices.ndjson" }} ]
+
+            [pipeline.orders]
+            from  = {{ webhook = {{ listen = "unix:hook.sock", path = "/orders" }} }}
+            steps = [ {{ map = "{step}" }} ]
+            to    = ["shop"]
+
+            [sink.shop]
+            http  = {{ url = "{}" }}
+            retry = {{ base = "5ms", cap = "5ms" }}
+
+            [service]
+            drain = "500ms"
+            "#,
+            shop.server.url("/orders")
+        )
+    };
+    let workplace = Workplace::new(&config("."));
+    let _daemon = workplace.start();
+    let path = workplace.path("hook.sock");
+    let ask = move |asked: String| {
+        let mut stream = UnixStream::connect(&path).unwrap();
+        stream.write_all(asked.as_bytes()).unwrap();
+        read_reply(stream).status
+    };
+    let waiting = thread::spawn({
+        let ask = ask.clone();
+        move || ask(request("POST /orders", &[], "1"))
+    });
+    shop.wait_for("\"1\"");
+
+    workplace.write("gatherd.toml", config("[.]"));
+    let mut reload = Running::start(workplace.command(&["reload"]));
+    // What stops here runs dry first, for as long as it may.
+    while !reload.is_over() {
+        assert_eq!(ask(request("GET /orders", &[], "")), 405, "somebody is there, and takes another method");
+    }
+    assert_eq!(reload.end().code(), Some(0));
+    assert_eq!(waiting.join().unwrap(), 503, "what had come before is to be sent again");
+    shop.set_well(true);
+    assert_eq!(ask(request("POST /orders", &[], "2")), 202);
+    shop.wait_for("[\"2\"]");
+}
+
+#[test]
 fn an_address_in_use_is_said_at_the_start() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

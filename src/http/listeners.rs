@@ -3,13 +3,15 @@
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
 use bytes::Bytes;
 use futures_lite::future::Boxed;
-use http::header::ALLOW;
+use http::header::{ALLOW, RETRY_AFTER};
+use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 
 use super::listener::{ListenAddress, Listener};
@@ -18,6 +20,9 @@ use crate::runtime::{self, Clock};
 
 /// How many connections one address has at most, unless it is said otherwise.
 const CONNECTIONS: usize = 512;
+
+/// After how many seconds a client may come again that nobody answers any more.
+const RETRY_SECONDS: u16 = 1;
 
 /// The servers of a process. A clone shares them.
 #[derive(Clone)]
@@ -28,6 +33,7 @@ struct All {
     /// How many connections one address has at most.
     connections: usize,
     servers: Mutex<HashMap<ListenAddress, Server>>,
+    turnover: Arc<Turnover>,
     /// Held by every connection; closed once nobody holds the other end.
     alive: Mutex<Option<Sender<Infallible>>>,
     ended: Receiver<Infallible>,
@@ -49,6 +55,17 @@ pub struct Route {
     pub handler: Handler,
 }
 
+/// What those who listen are about to do.
+#[derive(Default)]
+struct Turnover {
+    /// Closed once the last change is over.
+    change: Mutex<Option<Receiver<Infallible>>>,
+    is_closing: AtomicBool,
+}
+
+/// A change of those who listen, until it is dropped.
+pub struct Change(#[expect(dead_code, reason = "closed when it is dropped")] Sender<Infallible>);
+
 /// Takes the requests of a route until it is dropped; what has been asked by then is answered all the same.
 pub struct Listening {
     all: Arc<All>,
@@ -64,7 +81,8 @@ impl Listeners {
     /// With at most so many connections to one address.
     pub fn with_connections(clock: Clock, connections: usize) -> Self {
         let (alive, ended) = async_channel::bounded(1);
-        Self(Arc::new(All { clock, connections, servers: Mutex::default(), alive: Mutex::new(Some(alive)), ended }))
+        let (servers, turnover, alive) = (Mutex::default(), Arc::default(), Mutex::new(Some(alive)));
+        Self(Arc::new(All { clock, connections, servers, turnover, alive, ended }))
     }
 
     /// Listens at `address`, beside those who do so already. Of two that have the same method and path, the later one
@@ -81,12 +99,25 @@ impl Listeners {
                 let routes = Arc::new(Mutex::new(vec![route]));
                 let (stop, stopped) = async_channel::bounded(1);
                 let alive = lock(&all.alive).clone();
-                let handler = by_route(routes.clone());
+                let handler = by_route(routes.clone(), all.turnover.clone());
                 runtime::spawn(serve(listener, all.clock.clone(), stopped, alive, all.connections, handler));
                 servers.insert(address.clone(), Server { bound, routes, _stop: stop });
             }
         }
         Ok(Listening { all: all.clone(), address: address.clone(), handler })
+    }
+
+    /// While the answer is held, those who listen change: a request that nobody takes waits for the end of it, since
+    /// somebody may be about to. One change at a time.
+    pub fn change(&self) -> Change {
+        let (change, over) = async_channel::bounded(1);
+        *lock(&self.0.turnover.change) = Some(over);
+        Change(change)
+    }
+
+    /// From now on those who listen go: a request that nobody takes any more is to come again.
+    pub fn close(&self) {
+        self.0.turnover.is_closing.store(true, Ordering::Relaxed);
     }
 
     /// Once nobody listens any more: waits at most `limit` until the last replies are on their way.
@@ -120,27 +151,58 @@ impl Drop for Listening {
 }
 
 /// Hands each request to whoever takes it.
-fn by_route(routes: Arc<Mutex<Vec<Route>>>) -> Handler {
+fn by_route(routes: Arc<Mutex<Vec<Route>>>, turnover: Arc<Turnover>) -> Handler {
     Arc::new(move |asked: Asked| -> Boxed<Response<Bytes>> {
-        let path = asked.head.uri.path();
-        let routes = lock(&routes);
-        let longest = routes.iter().filter(|route| route.is_for(path)).map(|route| route.path.len()).max();
-        let here: Vec<&Route> =
-            routes.iter().filter(|route| route.is_for(path) && Some(route.path.len()) == longest).collect();
-        match here.iter().rev().find(|route| route.method == asked.head.method) {
-            Some(route) => (route.handler)(asked),
-            None if here.is_empty() => Box::pin(asked.refuse(StatusCode::NOT_FOUND, "there is nothing here")),
-            None => {
-                let methods: Vec<&str> = here.iter().map(|route| route.method.as_str()).collect();
-                let allowed = HeaderValue::from_str(&methods.join(", "));
+        let change = lock(&turnover.change).clone().filter(|change| !change.is_closed());
+        match (taker(&lock(&routes), &asked.head), change) {
+            (Ok(handler), _) => handler(asked),
+            (Err(nobody), None) => Box::pin(refuse(asked, nobody, turnover.clone())),
+            (Err(_), Some(change)) => {
+                let (routes, turnover) = (routes.clone(), turnover.clone());
                 Box::pin(async move {
-                    let mut response = asked.refuse(StatusCode::METHOD_NOT_ALLOWED, "this takes another method").await;
-                    response.headers_mut().extend(allowed.map(|allowed| (ALLOW, allowed)));
-                    response
+                    // Nothing is ever sent: it is closed when the change is over.
+                    let _ = change.recv().await;
+                    let taker = taker(&lock(&routes), &asked.head);
+                    match taker {
+                        Ok(handler) => handler(asked).await,
+                        Err(nobody) => refuse(asked, nobody, turnover).await,
+                    }
                 })
             }
         }
     })
+}
+
+/// A request that nobody takes: the methods that its path takes, if somebody is there.
+struct Nobody {
+    methods: Vec<Method>,
+}
+
+/// Whoever is at the longest path that fits, and takes the method.
+fn taker(routes: &[Route], asked: &Parts) -> Result<Handler, Nobody> {
+    let path = asked.uri.path();
+    let longest = routes.iter().filter(|route| route.is_for(path)).map(|route| route.path.len()).max();
+    let here = || routes.iter().filter(|route| route.is_for(path) && Some(route.path.len()) == longest);
+    let taker = here().rfind(|route| route.method == asked.method);
+    taker
+        .map(|route| route.handler.clone())
+        .ok_or_else(|| Nobody { methods: here().map(|route| route.method.clone()).collect() })
+}
+
+async fn refuse(asked: Asked, Nobody { methods }: Nobody, turnover: Arc<Turnover>) -> Response<Bytes> {
+    if turnover.is_closing.load(Ordering::Relaxed) {
+        let mut response = asked.refuse(StatusCode::SERVICE_UNAVAILABLE, "nobody is here any more; come again").await;
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+        return response;
+    }
+    if methods.is_empty() {
+        return asked.refuse(StatusCode::NOT_FOUND, "there is nothing here").await;
+    }
+    let methods: Vec<&str> = methods.iter().map(Method::as_str).collect();
+    let allowed = HeaderValue::from_str(&methods.join(", "));
+    let mut response = asked.refuse(StatusCode::METHOD_NOT_ALLOWED, "this takes another method").await;
+    response.headers_mut().extend(allowed.map(|allowed| (ALLOW, allowed)));
+    response
 }
 
 impl Route {
@@ -154,4 +216,49 @@ impl Route {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    use std::path::Path;
+
+    use super::super::server::reply;
+    use super::*;
+
+    /// The status line of a reply to a request for this path.
+    fn ask(socket: &Path, path: &str) -> impl FnOnce() -> String + use<> {
+        let mut stream = UnixStream::connect(socket).unwrap();
+        write!(stream, "GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        move || {
+            let mut reply = String::new();
+            stream.read_to_string(&mut reply).unwrap();
+            reply.lines().next().unwrap_or_default().to_owned()
+        }
+    }
+
+    fn route(path: &str) -> Route {
+        let handler: Handler = Arc::new(|_| Box::pin(async { reply(StatusCode::OK, "here") }));
+        Route { method: Method::GET, path: path.to_owned(), handler }
+    }
+
+    #[test]
+    fn a_request_that_nobody_takes_waits_for_a_change_and_is_to_come_again_once_all_go() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let address = ListenAddress::Unix(socket.clone());
+        let listeners = Listeners::new(Clock::system());
+        let change = listeners.change();
+        let first = listeners.listen(&address, route("/first")).unwrap();
+        let (second, nobody) = (ask(&socket, "/second"), ask(&socket, "/nobody"));
+        assert_eq!(ask(&socket, "/first")(), "HTTP/1.1 200 OK", "who is there answers meanwhile");
+        let _second = listeners.listen(&address, route("/second")).unwrap();
+        drop(change);
+        assert_eq!(second(), "HTTP/1.1 200 OK");
+        assert_eq!(nobody(), "HTTP/1.1 404 Not Found");
+        listeners.close();
+        drop(first);
+        assert_eq!(ask(&socket, "/first")(), "HTTP/1.1 503 Service Unavailable");
+    }
 }

@@ -99,6 +99,8 @@ impl Engine {
             retries: Arc::new(RetryBudgets::new(options.clock.clone())),
             quiescence: options.once.then(Arc::default),
         };
+        // Of several who share an address, the first already listens.
+        let _change = shared.listeners.change();
         let opening = Opening { plan, shared: &shared };
         let sinks = plan.sinks.iter().map(|sink| Ok((sink, opening.sink(sink)?))).collect::<Result<Vec<_>, Fault>>()?;
         let doors: HashMap<Text, SinkDoor> =
@@ -135,6 +137,7 @@ impl Engine {
 
     /// Stops: sources make no more, the channels run dry for at most `drain`, and what is left then is abandoned.
     pub async fn stop(&self, clock: &Clock, drain: Duration) {
+        self.shared.listeners.close();
         self.shared.life.stop();
         if clock.timeout(drain, self.finished()).await.is_none() {
             log::warn!("the time to drain is over; what is left is abandoned and comes again");
@@ -144,6 +147,7 @@ impl Engine {
 
     /// Stops at once; what is in flight is abandoned.
     pub async fn abandon(&self) {
+        self.shared.listeners.close();
         self.shared.life.stop();
         self.shared.life.end();
         self.finished().await;
@@ -162,6 +166,8 @@ impl Engine {
         let plans = pipelines_of(plan, &self.shared);
         // What looks at the others must not find itself alone while they change.
         let _open = self.shared.sources.open();
+        // Nor shall who sends to what changes be told that it is not there.
+        let _change = self.shared.listeners.change();
         let leaving = self.leaving(plan, &plans);
         leaving.pipelines.iter().for_each(|(_, life, _)| life.stop());
         let clock = &self.shared.options.clock;

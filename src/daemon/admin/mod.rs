@@ -37,6 +37,8 @@ impl Admin {
         let listeners = Listeners::with_connections(api.clock.clone(), CONNECTIONS);
         let mut routes: Vec<Route> = api.routes().into_iter().map(|route| guarded(&guard, route)).collect();
         routes.push(page_route(&guard));
+        // Whoever asks before the last is there waits for it.
+        let _change = listeners.change();
         let listen = |route| listeners.listen(&settings.listen, route);
         let listening: Vec<_> = routes.into_iter().map(listen).collect::<Result<_, _>>().map_err(|error| {
             let message = format!("cannot listen at `{}`, the `admin` of `[service]`: {error}", settings.listen);
@@ -50,6 +52,7 @@ impl Admin {
 
     /// Takes no more requests; those that have come are answered.
     pub(super) async fn close(self) {
+        self.listeners.close();
         drop(self.listening);
         self.listeners.finished(LAST_REPLIES).await;
     }

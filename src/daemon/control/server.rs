@@ -45,6 +45,7 @@ impl Control {
 
     /// Takes no more commands; those that have come are answered.
     pub(in crate::daemon) async fn close(self) {
+        self.listeners.close();
         drop(self.listening);
         self.listeners.finished(LAST_REPLIES).await;
         if let Some(link) = &self.link {
@@ -56,6 +57,8 @@ impl Control {
 
 fn listen(socket: &Path, listeners: &Listeners, api: &Arc<Api>) -> io::Result<Vec<Listening>> {
     let address = ListenAddress::Unix(socket.to_owned());
+    // Whoever asks before the last is there waits for it.
+    let _change = listeners.change();
     let listen = |ApiRoute { method, path, handler, .. }: ApiRoute| {
         listeners.listen(&address, Route { method, path: path.to_owned(), handler })
     };
