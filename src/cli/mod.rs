@@ -58,6 +58,7 @@ enum LogFormatArgument {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 enum Command {
     /// See gatherd at work: a sample API on this machine, and a pipeline that gathers from it.
     Demo(demo::DemoArguments),
