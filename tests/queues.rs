@@ -44,3 +44,32 @@ fn what_a_full_queue_refuses_is_kept_as_dead_letters_and_the_rest_goes_on() {
     assert!(arrived >= 10 && dead > 0, "{arrived} arrived, {dead} dead");
     assert_eq!(arrived + dead, 1000);
 }
+
+#[test]
+fn what_has_a_higher_priority_comes_first_also_where_it_is_written_as_a_fraction() {
+    let workplace = Workplace::new(
+        r#"
+        [pipeline.numbers]
+        from = { items = [{ n = 1, urgency = 1.0 }, { n = 2, urgency = 3 }, { n = 3, urgency = 2.0 }, { n = 4 }] }
+        to   = ["work"]
+
+        [queue.work]
+        priority = ".urgency"
+        "#,
+    );
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    workplace.write(
+        "gatherd.toml",
+        r#"
+        [queue.work]
+        [pipeline.work]
+        from  = { queue = "work" }
+        steps = [ { map = ".n" } ]
+        to    = [ { file = "work.ndjson" } ]
+        "#,
+    );
+    let ended = workplace.run_once();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert_eq!(workplace.values("work.ndjson"), [2, 3, 1, 4]);
+}

@@ -319,9 +319,11 @@ fn a_recorded_test_passes_and_holds_no_secret() {
             "/orders?key=canary-key-22" => reply(
                 "200 OK",
                 &["content-type: application/json", "set-cookie: session=canary-cookie", "etag: \"v1\""],
-                r#"{"orders":[{"id":7,"note":null,"for":"canary-key-22"},{"id":8,"note":"${NO}"}]}"#,
+                r#"{"orders":[{"id":7,"note":null,"for":"canary-key-22"},{"id":8,"note":"${NO}"},{"id":9}]}"#,
             ),
             "/orders/7" => json(r#"{"total":3}"#),
+            // The connection ends in place of a reply.
+            "/orders/9" => return Err(std::io::ErrorKind::ConnectionAborted.into()),
             _ => reply("404 Not Found", &[], ""),
         };
         connection.write_all(&said)
@@ -355,7 +357,9 @@ file = "orders.ndjson"
     drop(server);
     let ended = workplace.gatherd(&["test"]);
     assert_eq!(ended.code(), Some(0), "{ended:?}\n{recorded}");
-    for part in ["expect.dead = [\"get-2\"]", "\"total\": 3", "etag", "start = \"20"] {
+    for part in
+        ["expect.dead = [\"get-2\", \"get-2\"]", "fault = \"disconnected\"", "\"total\": 3", "etag", "start = \"20"]
+    {
         assert!(recorded.contains(part), "{part} is not in\n{recorded}");
     }
     let ended = workplace.gatherd(&["record", "order", "gatherd.toml"]);

@@ -105,10 +105,22 @@ struct Recorded {
     dead: Vec<(String, String)>,
 }
 
-/// One request and its reply.
+/// One request and what came of it.
 #[derive(Clone)]
 struct Exchange {
     to: String,
+    outcome: Outcome,
+}
+
+#[derive(Clone)]
+enum Outcome {
+    Reply(Reply),
+    /// No reply, for this reason: a `fault` of a test.
+    None(&'static str),
+}
+
+#[derive(Clone)]
+struct Reply {
     status: u16,
     headers: Vec<(String, String)>,
     /// Nothing if it is no text.
@@ -121,19 +133,38 @@ struct Tape(Mutex<Vec<Exchange>>);
 
 impl Witness for Tape {
     fn saw(&self, method: Method, url: &Url, _body: &Bytes, response: &Response) {
-        // A reply that could not be read whole cannot be told again.
-        let Ok(body) = &response.body else { return };
+        let body = match &response.body {
+            Ok(body) => body,
+            Err(fault) => return self.missed(method, url, fault.kind),
+        };
         let headers = HEADERS.iter().filter_map(|name| {
             let value = response.headers.get(*name)?.to_str().ok()?;
             Some(((*name).to_owned(), value.to_owned()))
         });
-        let exchange = Exchange {
-            to: request_line(method.as_ref(), url),
+        let reply = Reply {
             status: response.status,
             headers: headers.collect(),
             body: String::from_utf8(body.to_vec()).ok(),
             length: body.len(),
         };
+        self.add(method, url, Outcome::Reply(reply));
+    }
+
+    fn missed(&self, method: Method, url: &Url, why: FaultKind) {
+        let fault = match why {
+            FaultKind::Dns | FaultKind::Connect | FaultKind::Tls => "refused",
+            FaultKind::Disconnect => "disconnected",
+            FaultKind::Timeout => "silent",
+            // Nothing that a test can say.
+            _ => return,
+        };
+        self.add(method, url, Outcome::None(fault));
+    }
+}
+
+impl Tape {
+    fn add(&self, method: Method, url: &Url, outcome: Outcome) {
+        let exchange = Exchange { to: request_line(method.as_ref(), url), outcome };
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(exchange);
     }
 }
@@ -215,9 +246,16 @@ impl Recorded {
             let list = json::pretty(&Value::array(values.clone()));
             push(&mut text, &format!("expect.items.{} = {}", key_to_toml(sink), lines(&list)));
         }
-        for Exchange { to, status, headers, body, length } in &self.exchanges {
+        for Exchange { to, outcome } in &self.exchanges {
             text.push_str("\n[[test.replies]]\n");
             push(&mut text, &format!("to = {}", literal(to)));
+            let Reply { status, headers, body, length } = match outcome {
+                Outcome::Reply(reply) => reply,
+                Outcome::None(fault) => {
+                    push(&mut text, &format!("fault = \"{fault}\""));
+                    continue;
+                }
+            };
             push(&mut text, &format!("status = {status}"));
             if !headers.is_empty() {
                 let headers: Vec<String> =
@@ -239,10 +277,11 @@ impl Recorded {
 
     fn summary(&self, file: &Path) -> String {
         let items: usize = self.items.iter().map(|(_, values)| values.len()).sum();
-        let exchanges = output::counted(self.exchanges.len() as u64, "reply", "replies");
+        let replies = self.exchanges.iter().filter(|exchange| matches!(exchange.outcome, Outcome::Reply(_))).count();
+        let replies = output::counted(replies as u64, "reply", "replies");
         let items = output::counted(items as u64, "item", "items");
         let file = file.display();
-        format!("recorded {exchanges} and {items} in {file}\n`gatherd test {file}` plays it\n")
+        format!("recorded {replies} and {items} in {file}\n`gatherd test {file}` plays it\n")
     }
 }
 

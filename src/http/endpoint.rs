@@ -115,7 +115,18 @@ impl Endpoint {
         let started = self.client.clock.instant();
         let permit = self.client.admission.admit(&server.pair, self.caller, started)?;
         let token = ticket.as_ref().map(|ticket| ticket.token.clone());
-        let sent = self.exchange(request, server.pair.host.clone(), token, started, meter).await;
+        let host = server.pair.host.clone();
+        let sent = match &self.client.wire {
+            Wire::Watched(witness) => {
+                let (method, url) = (request.method, request.url.clone());
+                let sent = Box::pin(self.exchange(request, host, token, started, meter)).await;
+                if let Err(fault) = &sent {
+                    witness.missed(method, &url, fault.kind);
+                }
+                sent
+            }
+            Wire::Network | Wire::Scripted(_) => self.exchange(request, host, token, started, meter).await,
+        };
         self.learn(permit, &server.pair, started, sent.as_deref());
         let mut response = sent?;
         if let Some((credentials, ticket)) = credentials.zip(ticket) {

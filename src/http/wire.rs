@@ -23,10 +23,13 @@ pub enum Wire {
     Scripted(Arc<dyn Script>),
 }
 
-/// Is told of each exchange once its reply is whole.
+/// Is told of each exchange once its reply is whole, or is known not to come.
 pub trait Witness: Send + Sync {
     /// The request is as it was made, without what signing adds; the reply is the last one, after redirects.
     fn saw(&self, method: Method, url: &Url, body: &Bytes, response: &Response);
+
+    /// No reply came to this request, for a reason of this kind.
+    fn missed(&self, method: Method, url: &Url, why: FaultKind);
 }
 
 /// Answers requests in place of servers.

@@ -199,7 +199,7 @@ impl QueueSink {
     fn terms(&self, item: &Item) -> Result<(Terms, Option<Text>), Fault> {
         let priority = match self.first("priority", self.settings.priority.as_ref(), item)? {
             None | Some(Value::Null) => 0,
-            Some(value) => value.as_i64().and_then(|number| i32::try_from(number).ok()).ok_or_else(|| {
+            Some(value) => whole(&value).ok_or_else(|| {
                 wrong("priority", &format!("{value} is not a whole number from -2147483648 to 2147483647"))
             })?,
         };
@@ -230,6 +230,14 @@ impl QueueSink {
             FilterError::OutOfFuel => wrong(setting, "it ran longer than a queue waits for it"),
         })
     }
+}
+
+/// A number that is whole, however it is written: `7` and `7.0`.
+fn whole(value: &Value) -> Option<i32> {
+    let Value::Number(number) = value else { return None };
+    let number = number.as_f64();
+    let is_whole = number.fract() == 0.0 && (f64::from(i32::MIN)..=f64::from(i32::MAX)).contains(&number);
+    is_whole.then_some(number as i32)
 }
 
 fn wrong(setting: &str, message: &str) -> Fault {

@@ -137,7 +137,8 @@ fn filters_answer_as_the_jq_manual_says() {
             "null",
             "null 1.7976931348623157e+308 [null] true 1",
         ),
-        ("sqrt, floor, pow(.; 2), (. | tostring)", "4.0", "2 4.0 16 \"4.0\""),
+        ("sqrt, floor, pow(.; 2), (. | tostring)", "4.0", "2 4 16 \"4.0\""),
+        ("floor, round, ceil, (-. | floor), (. * 1e15 | floor)", "372.0", "372 372 372 -372 372000000000000000"),
         (
             "todate, (todate | fromdate), (strftime(\"%Y\")), (gmtime | mktime), localtime[3]",
             "1700000000",

@@ -18,12 +18,9 @@ impl jaq_std::ValT for Metered {
         Ok(values.into_vec().into_iter().map(|value| member_of(bound, value)).collect())
     }
 
+    /// jaq asks this only of what is to be rounded, and leaves an integer as it is: `4.0 | floor` is 4, as in jq.
     fn is_int(&self) -> bool {
-        match &self.value {
-            Value::Number(Number::Int(_) | Number::Literal(_)) => true,
-            Value::Number(Number::Float(float)) => float.fract() == 0.0,
-            _ => false,
-        }
+        matches!(&self.value, Value::Number(Number::Int(_) | Number::Literal(_)))
     }
 
     fn as_isize(&self) -> Option<isize> {

@@ -40,7 +40,8 @@ impl Compression {
 impl Rotation {
     pub(super) fn read(section: &mut Section<'_>) -> Self {
         let rotate = section.table("rotate", "when a file is put away and a new one begun", |rotate| {
-            let size: Option<Size> = rotate.optional("size", "before it grows beyond this size");
+            let size: Option<Size> =
+                rotate.optional("size", "before it grows beyond this size; a batch stays together");
             let age: Option<Duration> = rotate.optional("age", "with the first item after this time");
             if rotate.is_empty() {
                 rotate.mistake(
