@@ -222,6 +222,8 @@ fn kinds_lists_every_component_and_shows_each_with_a_sample() {
             assert!(out.contains(&format!("  {}: {}", record.key, record.expects)), "{} is not in\n{out}", record.key);
         }
     }
+    let (webhook, _, _) = run(&[], &["kinds", "webhook"], &[]);
+    assert!(webhook.contains("  token: a table, or its `secret` alone\n"), "{webhook}");
     let (_, err, code) = run(&[], &["kinds", "gte"], &[]);
     assert_eq!(
         (err.as_str(), code),

@@ -104,7 +104,7 @@ fn write_records<'r>(out: &mut Vec<u8>, records: impl Iterator<Item = &'r Record
             (Presence::Optional, _) | (Presence::Default(_), Inner::Table(_)) => String::new(),
             (Presence::Default(default), _) => format!(", default {default}"),
         };
-        writeln!(out, "{indent}{}: {}{presence}", record.key, record.expects)?;
+        writeln!(out, "{indent}{}: {}{presence}", record.key, record.expected())?;
         writeln!(out, "{indent}    {}", record.about)?;
         let deeper = format!("{indent}    ");
         match &record.inner {

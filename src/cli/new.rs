@@ -57,7 +57,8 @@ fn config(kind: &KindDescription) -> String {
 /// One setting after the other, each below what it is for. In the inline table of a component a comma ends it.
 fn push_records<'r>(lines: &mut Vec<String>, records: impl Iterator<Item = &'r Record>, indent: &str, comma: &str) {
     for record in records {
-        let Record { key, expects, about, presence, inner, .. } = record;
+        let Record { key, about, presence, inner, .. } = record;
+        let expects = record.expected();
         let required = if *presence == Presence::Required { "; required" } else { "" };
         lines.push(format!("{indent}# {about} ({expects}{required})"));
         let key = key_to_toml(key);

@@ -49,6 +49,7 @@ impl Default for QueueSettings {
 impl QueueSettings {
     pub fn read(section: &mut Section<'_>) -> Option<Self> {
         let key = section.table("key", "an item whose key the queue has had is a duplicate, and left out", |section| {
+            section.shorthand("of");
             let of = section.required("of", "what makes two items the same, such as \".url\"");
             let keep = section.optional("keep", "how long a key is known; without it, for ever");
             Some(Key { of: of?, keep })

@@ -48,6 +48,14 @@ pub enum Inner {
 }
 
 impl Record {
+    /// What an author may write, the short form of a table included.
+    pub fn expected(&self) -> String {
+        match self.short {
+            Some(short) => format!("{}, or its `{short}` alone", self.expects),
+            None => self.expects.clone(),
+        }
+    }
+
     /// The setting in full, defaults included. Nothing if it was left out and has no default.
     pub fn shown(&self) -> Option<Shown> {
         let is_there = self.given.is_some() || matches!(self.presence, Presence::Default(_));

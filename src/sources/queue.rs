@@ -23,7 +23,7 @@ from = { items = { range = [1, 5] } }
 to   = ["work"]
 
 [queue.work]
-key = { of = "." }                # what was there before is left out
+key = "."                         # what was there before is left out
 
 [pipeline.squares]
 from  = { queue = "work" }
