@@ -80,7 +80,7 @@ impl Assembled {
 /// With `unset_ok` a `${…}` that is not set is only a warning.
 pub fn load(paths: &[PathBuf], fill: Fill, unset_ok: bool) -> Loaded {
     let (config, mut reading) = config::read(paths, fill, unset_ok);
-    reading.client_settings = describe(ClientSettings::read).records.into_iter().map(|record| record.key).collect();
+    reading.client_settings = || describe(ClientSettings::read).records.into_iter().map(|record| record.key).collect();
     let assembled = assemble(&config, &reading);
     let mistakes = reading.mistakes.into_sorted();
     let is_usable = mistakes.iter().all(|mistake| mistake.severity == Severity::Warning);

@@ -79,7 +79,7 @@ impl Reading {
             let way_out = if keys_beside.iter().any(|beside| beside == key) {
                 let value = entry.node.to_toml();
                 format!("write it beside: {{ {name} = {{ … }}, {key} = {value} }}")
-            } else if known.contains(&CLIENT_KEY) && self.client_settings.iter().any(|setting| setting == key) {
+            } else if known.contains(&CLIENT_KEY) && (self.client_settings)().iter().any(|setting| setting == key) {
                 format!("write it into a section `[http.NAME]`, and `{CLIENT_KEY} = \"NAME\"` here")
             } else {
                 suggestion::way_out(key, known.iter().copied())

@@ -16,7 +16,7 @@ pub struct Reading {
     pub clients: BTreeSet<String>,
     used_clients: RefCell<BTreeSet<String>>,
     /// What an `[http.NAME]` can say: in what names a client, such a setting is in the wrong place.
-    pub client_settings: Vec<String>,
+    pub client_settings: fn() -> Vec<String>,
     /// The names of all `[queue.NAME]`.
     pub queues: BTreeSet<String>,
     used_queues: RefCell<BTreeSet<String>>,
@@ -32,7 +32,7 @@ impl Reading {
             unset_ok: false,
             clients: BTreeSet::new(),
             used_clients: RefCell::default(),
-            client_settings: Vec::new(),
+            client_settings: Vec::new,
             queues: BTreeSet::new(),
             used_queues: RefCell::default(),
             is_describing: false,
