@@ -56,13 +56,14 @@ impl SinkCommon {
 }
 
 impl BufferCommon {
-    /// The buffer of the sink `name`: if it is asked for, or if others would have to wait for this sink otherwise.
-    pub(super) fn plan(self, name: &str, is_shared: bool) -> Option<BufferPlan> {
+    /// The buffer of the sink `name`: it takes items if it is asked for, or if others would have to wait for this sink
+    /// otherwise.
+    pub(super) fn plan(self, name: &str, is_shared: bool) -> BufferPlan {
         let Self { disk, full, is_asked_for } = self;
         let queue: Text = format!("sink.{name}").into();
         let source = crate::sources::buffer(queue.clone());
-        let is_wanted = (is_asked_for || is_shared) && disk > Size(0);
-        is_wanted.then(|| BufferPlan { queue, source, disk, full })
+        let disk = if is_asked_for || is_shared { disk } else { Size(0) };
+        BufferPlan { queue, source, disk, full }
     }
 }
 

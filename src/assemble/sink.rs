@@ -168,16 +168,16 @@ impl Sinks {
             let is_shared = users > 1 || has_neighbours;
             let buffer = sink.common.buffer.plan(&name, is_shared && sink.kind != QUEUE);
             let (inner, mut beside) = (sink.inner, sink.beside);
-            if buffer.is_none() {
+            if !buffer.takes_items() {
                 // Shown as if it were given, it would be asked for.
                 beside.retain(|record| record.key != "buffer" || record.given.is_some());
             }
             if users > 0 {
                 let own = fingerprints.of(&node);
-                let buffered = [u8::from(buffer.is_some())];
+                let buffered = [u8::from(buffer.takes_items())];
                 used.push(SinkPlan {
                     fingerprint: Fingerprint::of([own.as_ref(), &buffered]),
-                    buffer,
+                    buffer: Some(buffer),
                     name: name.as_str().into(),
                     settings,
                     when: sink.common.when,

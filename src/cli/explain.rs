@@ -180,7 +180,7 @@ fn promise(promise: Promise) -> &'static str {
 /// The queue before a sink, if a pipeline uses it.
 fn sink_queue(assembled: &Assembled, name: &str) -> Option<String> {
     let plan = assembled.sinks.iter().find(|plan| *plan.name == *name)?;
-    let buffer = if plan.buffer.is_some() { ", then its buffer on disk" } else { "" };
+    let buffer = if plan.taking_buffer().is_some() { ", then its buffer on disk" } else { "" };
     Some(format!("sink {name}: a queue of {} items{buffer}, and {}", plan.channel(), workers(plan.workers)))
 }
 

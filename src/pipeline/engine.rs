@@ -11,7 +11,7 @@ use super::budget::Budget;
 use super::durable::{INTAKE, split};
 use super::expect::{Alert, Alerts, TELLING};
 use super::life::Life;
-use super::opening::{OpenedPipeline, OpenedSink, Opening, SinkDoor, pipelines_of};
+use super::opening::{EMPTYING, OpenedPipeline, OpenedSink, Opening, SinkDoor, pipelines_of};
 use super::part::{Busy, End, PipelinePart, SinkPart};
 use super::plan::{PipelinePlan, Plan, SinkPlan};
 use super::recent::{RecentFault, RecentFaults};
@@ -105,7 +105,7 @@ impl Engine {
         let sinks = plan.sinks.iter().map(|sink| Ok((sink, opening.sink(sink)?))).collect::<Result<Vec<_>, Fault>>()?;
         let doors: HashMap<Text, SinkDoor> =
             sinks.iter().map(|(plan, sink)| (plan.name.clone(), sink.door.clone())).collect();
-        let plans = pipelines_of(plan, &shared);
+        let plans = pipelines_of(plan, &shared, |_| false);
         let budgets = shared.budget.for_pipelines(plans.len());
         let open = |(plan, budget)| Ok((plan, opening.pipeline(plan, &doors, budget)?));
         let pipelines = plans.iter().zip(budgets).map(open).collect::<Result<Vec<_>, Fault>>()?;
@@ -115,6 +115,7 @@ impl Engine {
             quiescence.begin(2 * pipelines.len() + stages);
         }
         warn_of_gone(plan, store)?;
+        warn_of_unread(plan, &plans, store)?;
         store.will_read(pipelines.iter().flat_map(|(_, pipeline)| pipeline.queues()));
         let (busy, all_ended) = async_channel::bounded(1);
         let (done, finished) = async_channel::bounded::<Infallible>(1);
@@ -163,7 +164,9 @@ impl Engine {
     pub async fn change(&self, plan: &Plan) -> Changed {
         let Some(busy) = self.busy.upgrade() else { return Changed::default() };
         let plan = &split(plan);
-        let plans = pipelines_of(plan, &self.shared);
+        let emptied: Vec<PartKey> = self.parts().pipelines.iter().map(PipelinePart::key).collect();
+        let is_emptied = |queue: &Text| emptied.contains(&(queue.clone(), Some(EMPTYING)));
+        let plans = pipelines_of(plan, &self.shared, is_emptied);
         // What looks at the others must not find itself alone while they change.
         let _open = self.shared.sources.open();
         // Nor shall who sends to what changes be told that it is not there.
@@ -183,6 +186,9 @@ impl Engine {
         let gone = self.parts().remove(&leaving);
         self.shared.alerts.keep(|pipeline| plans.iter().any(|plan| plan.name == *pipeline));
         let started = self.open_missing(plan, &plans, &busy);
+        if let Err(fault) = warn_of_unread(plan, &plans, &self.shared.store) {
+            self.shared.life.fail(fault);
+        }
         Changed::told(started, &gone, &plans)
     }
 
@@ -488,6 +494,21 @@ fn warn_of_gone(plan: &Plan, store: &Store) -> Result<(), Fault> {
     let is_gone = |pipeline: &Text| plan.pipelines.iter().all(|here| here.name != *pipeline);
     for pipeline in store.replay_pipelines()?.into_iter().filter(is_gone) {
         log::warn!(pipeline = &*pipeline; "dead letters are to be replayed whose pipeline is gone; they stay");
+    }
+    Ok(())
+}
+
+/// The store holds items that nothing of the plan brings on, such as in the buffer of a sink that is gone.
+fn warn_of_unread(plan: &Plan, plans: &[PipelinePlan], store: &Store) -> Result<(), Fault> {
+    let asides = plans.iter().flat_map(|plan| &plan.steps).filter_map(|step| Some(&*step.aside.as_ref()?.queue));
+    let read: HashSet<&str> = plans.iter().filter_map(|plan| plan.source.settings.queue()).chain(asides).collect();
+    // One that the config names may be read by another, later.
+    let is_named = |queue: &Text| plan.sinks.iter().any(|sink| sink.name == *queue);
+    for (queue, size) in store.queue_sizes()? {
+        if size.items > 0 && !read.contains(&*queue) && !is_named(&queue) {
+            log::warn!(queue = &*queue, items = size.items;
+                "the store holds items that nothing of this config brings on; they stay");
+        }
     }
     Ok(())
 }

@@ -70,8 +70,14 @@ struct Steps {
 }
 
 /// All pipelines of a plan: those it names, those that empty the buffers of its sinks, and the one that tells of alerts.
-pub(super) fn pipelines_of(plan: &Plan, shared: &Shared) -> Vec<PipelinePlan> {
-    let buffers = plan.sinks.iter().filter_map(|sink| Some(emptying(sink, sink.buffer.as_ref()?)));
+/// A buffer that takes nothing any more is emptied if it holds something, or if that `is_emptied` already.
+pub(super) fn pipelines_of(plan: &Plan, shared: &Shared, is_emptied: impl Fn(&Text) -> bool) -> Vec<PipelinePlan> {
+    let holds_items = |queue: &Text| shared.store.queue_size(queue).is_ok_and(|size| size.items > 0);
+    let is_to_be_emptied =
+        |buffer: &BufferPlan| buffer.takes_items() || is_emptied(&buffer.queue) || holds_items(&buffer.queue);
+    let buffers = plan.sinks.iter().filter_map(|sink| {
+        sink.buffer.as_ref().filter(|buffer| is_to_be_emptied(buffer)).map(|buffer| emptying(sink, buffer))
+    });
     // A single run is over before anything could be late.
     let telling = if shared.options.once { None } else { telling(plan, &shared.alerts, &shared.sources) };
     plan.pipelines.iter().cloned().chain(buffers).chain(telling).collect()
@@ -117,7 +123,7 @@ impl Opening<'_> {
         let Shared { store, options, life, recent, retries, .. } = self.shared;
         let clock = &options.clock;
         let (clients, store) = (self.plan.clients.clone(), store.clone());
-        let buffer = plan.buffer.clone().map(|buffer| Buffer::open(buffer, &store));
+        let buffer = plan.taking_buffer().map(|buffer| Buffer::open(buffer.clone(), &store));
         let context = SinkContext { name: plan.name.clone(), clock: clock.clone(), clients, store };
         let (input, output) = runtime::channel(plan.channel());
         let opened = plan.settings.open(context)?;

@@ -115,12 +115,24 @@ pub struct BufferPlan {
     pub queue: Text,
     /// What reads it back.
     pub source: Arc<dyn SourceSettings>,
-    /// How much it may take on disk.
+    /// How much it may take on disk. If nothing, it only gives back what it took under another config.
     pub disk: Size,
     pub full: Full,
 }
 
+impl BufferPlan {
+    /// Whether new items go into it.
+    pub fn takes_items(&self) -> bool {
+        self.disk > Size(0)
+    }
+}
+
 impl SinkPlan {
+    /// The buffer that takes its items, if they do not wait at their source.
+    pub fn taking_buffer(&self) -> Option<&BufferPlan> {
+        self.buffer.as_ref().filter(|buffer| buffer.takes_items())
+    }
+
     /// How many items the channel before the sink holds: two batches, and no fewer than a burst of items.
     pub fn channel(&self) -> usize {
         const LEAST: usize = 1024;

@@ -281,7 +281,8 @@ impl Store {
         self.queue_sizes()?.into_iter().map(with_oldest).collect()
     }
 
-    fn queue_sizes(&self) -> Result<Vec<(Text, QueueSize)>, Fault> {
+    /// Every queue by name, and how much it holds.
+    pub fn queue_sizes(&self) -> Result<Vec<(Text, QueueSize)>, Fault> {
         match &self.inner.writer {
             Some(writer) => Ok(writer.board().sizes()),
             None => self.inner.readers.read(queue::sizes),
