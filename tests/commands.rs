@@ -138,6 +138,7 @@ fn explain_fills_in_every_default_and_shows_no_secret() {
     }
     let ticks = out.lines().find(|line| line.starts_with("# next ticks: ")).unwrap();
     assert_eq!(ticks.matches("T06:00:00Z").count(), 5, "{ticks}");
+    assert!(ticks.ends_with("; before them one within 5 s of its first start"), "{ticks}");
     for hidden in ["hunter2", "geheim", "open sesame", "quakes.example"] {
         assert!(!out.contains(hidden), "`{hidden}` is shown in\n{out}");
     }

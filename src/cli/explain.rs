@@ -132,7 +132,7 @@ fn write_pipeline(
     let ticks = plan.source.settings.ticks_after(now, TICKS);
     if !ticks.is_empty() {
         let ticks: Vec<String> = ticks.iter().map(|tick| tick.strftime("%Y-%m-%dT%H:%M:%SZ").to_string()).collect();
-        writeln!(out, "# next ticks: {}", ticks.join(", "))?;
+        writeln!(out, "# next ticks: {}; before them one within 5 s of its first start", ticks.join(", "))?;
     }
     if let Some(engines) = engines(&pipeline.source) {
         writeln!(out, "# {engines}")?;
