@@ -69,8 +69,8 @@ const ELSEWHERE: [(&str, &[&str]); 36] = [
 /// ``did you mean `map`?``, or else what there is: ``there are `each`, `map` and `where` ``.
 pub fn way_out<'a>(written: &str, known: impl IntoIterator<Item = &'a str>) -> String {
     let known: Vec<&str> = known.into_iter().collect();
-    let meant = closest(written, known.iter().copied())
-        .or_else(|| translated(written, &known))
+    let meant = translated(written, &known)
+        .or_else(|| closest(written, known.iter().copied()))
         .or_else(|| akin(&written.to_lowercase(), &known));
     match (meant, &known[..]) {
         (Some(name), _) => format!("did you mean `{name}`?"),
@@ -108,6 +108,7 @@ mod tests {
     fn a_word_of_another_tool_and_a_name_that_says_more_or_less_are_understood() {
         for (written, known, meant) in [
             ("filter", &["each", "map", "where"][..], "where"),
+            ("filter", &["where", "file"], "where"),
             ("jq", &["each", "map", "where"], "map"),
             ("csv", &["every", "lines"], "lines"),
             ("csv", &["file", "stdout"], "file"),

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::cli::output::Table;
+use crate::cli::output::{Table, about};
 use crate::daemon::{AlertShown, PipelineShown, QueueShown, SinkShown, Status};
-use crate::model::{Size, show_duration};
+use crate::model::show_duration;
 
 /// How many of the newest faults are shown.
 const FAULTS: usize = 5;
@@ -24,13 +24,13 @@ pub(super) fn table(status: &Status, before: Option<&Status>) -> String {
 
 fn write(out: &mut Vec<u8>, status: &Status, before: Option<&Status>) -> io::Result<()> {
     let Status { version, started, now, state, memory, process, .. } = status;
-    let resident = process.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", size(bytes)));
+    let resident = process.resident_bytes.map_or_else(String::new, |bytes| format!(", {} resident", about(bytes)));
     writeln!(
         out,
         "gatherd {version}, {state} for {}; items take {} of {}{resident}",
         seconds_between(started, now).map_or_else(|| "?".to_owned(), age),
-        size(memory.used_bytes as u64),
-        size(memory.limit_bytes as u64),
+        about(memory.used_bytes as u64),
+        about(memory.limit_bytes as u64),
     )?;
     if let Some(fault) = &status.fault {
         writeln!(out, "cannot go on: {fault}")?;
@@ -113,7 +113,7 @@ fn write_sinks(out: &mut Vec<u8>, status: &Status) -> io::Result<()> {
         let SinkShown { name, health, since, waiting, room, writes, buffer } = sink;
         let since = since.as_deref().and_then(|since| seconds_between(since, &status.now));
         let buffered =
-            |items: u64, bytes| if items == 0 { "0".to_owned() } else { format!("{items} ({})", size(bytes)) };
+            |items: u64, bytes| if items == 0 { "0".to_owned() } else { format!("{items} ({})", about(bytes)) };
         table.row([
             name.clone(),
             since.map_or_else(|| health.clone(), |since| format!("{health} for {}", age(since))),
@@ -141,7 +141,7 @@ fn write_queues(out: &mut Vec<u8>, status: &Status) -> io::Result<()> {
         table.row([
             queue.name.clone(),
             queue.items.to_string(),
-            size(queue.bytes),
+            about(queue.bytes),
             oldest.map_or_else(|| "-".to_owned(), age),
         ]);
     }
@@ -188,15 +188,6 @@ fn time(seconds: Option<f64>) -> String {
     }
 }
 
-/// In the largest unit of which there is one, with a digit behind the point.
-fn size(bytes: u64) -> String {
-    const UNITS: [(&str, u64); 3] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
-    match UNITS.into_iter().find(|(_, unit)| bytes >= *unit) {
-        Some((name, unit)) => format!("{:.1} {name}", bytes as f64 / unit as f64),
-        None => Size(bytes).to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -205,6 +196,5 @@ mod tests {
     fn numbers_are_shown_as_people_read_them() {
         assert_eq!([0.4, 59.9, 61.0, 7300.0, 200_000.0].map(age), ["0s", "59s", "1m", "2h", "2d"]);
         assert_eq!([Some(0.0042), Some(2.25), None].map(time), ["4.2 ms", "2.2 s", "-"]);
-        assert_eq!([0, 1023, 1536, 5 << 30].map(size), ["0B", "1023B", "1.5 KiB", "5.0 GiB"]);
     }
 }
