@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use async_channel::{Receiver, Sender};
@@ -33,6 +33,9 @@ struct All {
     /// How many connections one address has at most.
     connections: usize,
     servers: Mutex<HashMap<ListenAddress, Server>>,
+    /// Those of each address, as long as a server or a request that waits has them: one that waits for the end of a change
+    /// finds who is there then, though another server has the address by that time.
+    routes: Mutex<HashMap<ListenAddress, Weak<Mutex<Vec<Route>>>>>,
     turnover: Arc<Turnover>,
     /// Held by every connection; closed once nobody holds the other end.
     alive: Mutex<Option<Sender<Infallible>>>,
@@ -81,8 +84,9 @@ impl Listeners {
     /// With at most so many connections to one address.
     pub fn with_connections(clock: Clock, connections: usize) -> Self {
         let (alive, ended) = async_channel::bounded(1);
-        let (servers, turnover, alive) = (Mutex::default(), Arc::default(), Mutex::new(Some(alive)));
-        Self(Arc::new(All { clock, connections, servers, turnover, alive, ended }))
+        let (servers, routes, turnover) = (Mutex::default(), Mutex::default(), Arc::default());
+        let alive = Mutex::new(Some(alive));
+        Self(Arc::new(All { clock, connections, servers, routes, turnover, alive, ended }))
     }
 
     /// Listens at `address`, beside those who do so already. Of two that have the same method and path, the later one
@@ -96,7 +100,8 @@ impl Listeners {
             None => {
                 let listener = Listener::bind(address)?;
                 let bound = listener.address().clone();
-                let routes = Arc::new(Mutex::new(vec![route]));
+                let routes = all.routes_of(address);
+                lock(&routes).push(route);
                 let (stop, stopped) = async_channel::bounded(1);
                 let alive = lock(&all.alive).clone();
                 let handler = by_route(routes.clone(), all.turnover.clone());
@@ -126,6 +131,18 @@ impl Listeners {
         lock(&all.alive).take();
         // Nothing is ever sent: it is closed when the last connection has ended.
         let _ = all.clock.timeout(limit, all.ended.recv()).await;
+    }
+}
+
+impl All {
+    fn routes_of(&self, address: &ListenAddress) -> Arc<Mutex<Vec<Route>>> {
+        let mut all = lock(&self.routes);
+        if let Some(routes) = all.get(address).and_then(Weak::upgrade) {
+            return routes;
+        }
+        let routes = Arc::default();
+        all.insert(address.clone(), Arc::downgrade(&routes));
+        routes
     }
 }
 
@@ -260,5 +277,27 @@ mod tests {
         listeners.close();
         drop(first);
         assert_eq!(ask(&socket, "/first")(), "HTTP/1.1 503 Service Unavailable");
+    }
+
+    #[test]
+    fn a_request_that_waits_finds_who_is_there_after_a_change_though_nobody_was_for_a_moment() {
+        let folder = tempfile::tempdir().unwrap();
+        let socket = folder.path().join("socket");
+        let address = ListenAddress::Unix(socket.clone());
+        let listeners = Listeners::new(Clock::system());
+        let before = listeners.listen(&address, route("/before")).unwrap();
+        let change = listeners.change();
+        let waiting = ask(&socket, "/after");
+        assert_eq!(ask(&socket, "/before")(), "HTTP/1.1 200 OK");
+        drop(before);
+        // The address is free once the server there has noticed.
+        let _after = loop {
+            match listeners.listen(&address, route("/after")) {
+                Ok(after) => break after,
+                Err(_) => std::thread::yield_now(),
+            }
+        };
+        drop(change);
+        assert_eq!(waiting(), "HTTP/1.1 200 OK");
     }
 }
