@@ -28,7 +28,9 @@ impl Columns {
     pub fn row<'a>(&self, fields: impl Iterator<Item = &'a str> + Clone) -> Result<Value, String> {
         let (count, columns) = (fields.clone().count(), self.0.len());
         if count != columns {
-            return Err(format!("the row has {count} fields, but the first row names {columns} columns"));
+            let (field, column) =
+                (if count == 1 { "field" } else { "fields" }, if columns == 1 { "column" } else { "columns" });
+            return Err(format!("the row has {count} {field}, but the first row names {columns} {column}"));
         }
         Ok(Value::object(self.0.iter().cloned().zip(fields.map(Value::from)).collect::<Object>()))
     }

@@ -214,14 +214,14 @@ mod tests {
                 "test.toml:1:62: `format` has no choice \"cvs\"; did you mean `csv`?",
                 "test.toml:1:78: `rotate` needs `after`; add `after = …`, a whole number such as 100",
                 "test.toml:1:80: `rotate` has no setting `aftr`; did you mean `after`?",
-                "test.toml:2:17: `when` cannot be a whole number; write a text",
+                "test.toml:2:17: `when` cannot be a whole number; write a text: \"1\"",
             ]
         );
     }
 
     #[test]
     fn a_wrong_short_form_is_called_by_the_name_that_its_author_knows() {
-        assert_eq!(mistakes("get = 5"), ["test.toml:1:7: `get` cannot be a whole number; write a text"]);
+        assert_eq!(mistakes("get = 5"), ["test.toml:1:7: `get` cannot be a whole number; write a text: \"5\""]);
         assert_eq!(
             mistakes("get = 'ftp://x'"),
             ["test.toml:1:7: `ftp://x` is not HTTP; write one that begins with http:// or https://"]

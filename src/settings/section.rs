@@ -383,6 +383,9 @@ impl<'a> Section<'a> {
             Err(wrong) => {
                 let expects = match (&node.data, T::form()) {
                     (Data::Text(_), Form::List(_)) => format!("a list such as [{}]", node.to_toml()),
+                    (Data::Integer(_) | Data::Float(_), Form::Text) => {
+                        format!("{}: \"{}\"", T::expects(), node.to_toml())
+                    }
                     _ => T::expects(),
                 };
                 self.report(key, node, &expects, wrong);

@@ -184,7 +184,7 @@ mod tests {
             (
                 "parse = 'csv'",
                 r#""a,b\n1,2\n3\n""#,
-                "rejected parse: cannot parse CSV: line 3: the row has 1 fields, but the first row names 2 columns",
+                "rejected parse: cannot parse CSV: line 3: the row has 1 field, but the first row names 2 columns",
             ),
             ("parse = { as = 'csv', delimiter = ';', header = false }", r#""1;2\n3\n""#, r#"many [["1","2"],["3"]]"#),
         ] {

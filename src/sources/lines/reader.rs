@@ -409,7 +409,10 @@ impl Reader {
                     Ok(vec![(path, identity, metadata.len())])
                 }
                 Ok(metadata) => {
-                    let way_out = if metadata.is_dir() { "write `folder/*`" } else { "read a pipe as `-`" };
+                    let way_out = match metadata.is_dir() {
+                        true => format!("write `{}/*` for the files in it", pattern.trim_end_matches('/')),
+                        false => "read a pipe as `-`".to_owned(),
+                    };
                     let message = format!("cannot read `{pattern}`: it is not a file; {way_out}");
                     Err(Fault::stop(FaultKind::Read, message))
                 }

@@ -308,7 +308,7 @@ mod tests {
             b"a,b\n1,2\n3\n4,5,6\n7,8\n",
             &[
                 "4-8 {\"a\":\"1\",\"b\":\"2\"}",
-                "8-10 !the row has 1 fields, but the first row names 2 columns \"3\"",
+                "8-10 !the row has 1 field, but the first row names 2 columns \"3\"",
                 "10-16 !the row has 3 fields, but the first row names 2 columns \"4,5,6\"",
                 "16-20 {\"a\":\"7\",\"b\":\"8\"}",
             ],

@@ -268,7 +268,7 @@ fn with_repeat_files_at_their_end_are_read_again() {
 fn what_is_no_file_stops_the_source_with_the_way_out() {
     let folder = Folder::new();
     fs::create_dir(folder.path("logs")).unwrap();
-    for (name, message) in [("none.txt", "No such file"), ("logs", "write `folder/*`")] {
+    for (name, message) in [("none.txt", "No such file"), ("logs", "/logs/*` for the files in it")] {
         let Err(fault) = folder.list(name, None).read() else { panic!("{name}") };
         assert_eq!(fault.verdict, crate::model::Verdict::Stop, "{name}");
         assert!(fault.message.contains(message), "{fault}");
