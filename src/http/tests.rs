@@ -102,14 +102,14 @@ async fn refuse(mut stream: impl AsyncRead + AsyncWrite + Unpin) -> std::io::Res
 #[test]
 fn a_request_that_a_server_has_not_looked_at_is_sent_again() {
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let (port, certificate, accepted) = http2_server(requests.clone(), 2);
+    let (port, certificate, accepted) = http2_server(requests.clone(), 5);
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), certificate).unwrap();
     let url = format!("https://localhost:{port}/");
     let endpoint = endpoint(&clients(&format!("own = {{ ca_file = '{}' }}", file.path().display())), &url);
     let request = Request::new(Method::Post, endpoint.url(&url).unwrap());
     let response = block_on(endpoint.send(Box::new(request), &Meter::uncounted())).unwrap();
-    assert_eq!((response.status, accepted.load(Ordering::SeqCst)), (200, 3));
+    assert_eq!((response.status, accepted.load(Ordering::SeqCst)), (200, 6));
     assert_eq!(requests.lock().unwrap().len(), 1);
 }
 

@@ -37,8 +37,10 @@ enum State {
     Open {
         until: Instant,
     },
-    /// Half open: one request is under way to see.
-    Probing,
+    /// Half open: one request is under way to see, perhaps before its time, which is this.
+    Probing {
+        until: Instant,
+    },
 }
 
 /// What a result has changed.
@@ -57,18 +59,20 @@ impl Breaker {
             State::Closed => Ok(false),
             State::Open { until } if until > now && !own_pace => Err(until),
             State::Open { .. } => Ok(true),
-            State::Probing => Err(now + PROBE_CHECK),
+            State::Probing { .. } => Err(now + PROBE_CHECK),
         }
     }
 
     /// The request that [`admit`](Self::admit) called the probe goes out.
     pub(super) fn probe(&mut self) {
-        self.state = State::Probing;
+        if let State::Open { until } = self.state {
+            self.state = State::Probing { until };
+        }
     }
 
     /// The probe ended in a way that says nothing: the next request is one.
     pub(super) fn probe_was_lost(&mut self, now: Instant) {
-        if self.state == State::Probing {
+        if matches!(self.state, State::Probing { .. }) {
             self.state = State::Open { until: now };
         }
     }
@@ -87,14 +91,16 @@ impl Breaker {
         self.failures = self.failures.saturating_add(1);
         self.since.get_or_insert(now);
         cause.clone_into(&mut self.cause);
-        let opens = match self.state {
-            State::Closed => self.failures >= FAILURES_TO_OPEN,
-            State::Probing => was_probe,
-            // It was sent before the breaker opened.
-            State::Open { .. } => false,
-        };
-        if !opens {
-            return Turn::None;
+        match self.state {
+            State::Closed if self.failures >= FAILURES_TO_OPEN => {}
+            // Those who probe at a pace of their own make nobody else wait longer.
+            State::Probing { until } if was_probe && until > now => {
+                self.state = State::Open { until };
+                return Turn::None;
+            }
+            State::Probing { .. } if was_probe => {}
+            // Too few, or it was sent before the breaker opened.
+            State::Closed | State::Probing { .. } | State::Open { .. } => return Turn::None,
         }
         let open = FIRST_OPEN.saturating_mul(1 << self.openings.min(16)).min(LONGEST_OPEN);
         self.openings += 1;
@@ -111,7 +117,7 @@ impl Breaker {
         match self.state {
             State::Closed => None,
             State::Open { until } => Some(until),
-            State::Probing => Some(now),
+            State::Probing { .. } => Some(now),
         }
     }
 
@@ -185,6 +191,19 @@ mod tests {
         breaker.probe();
         assert_eq!(breaker.succeeded(), Turn::Closed);
         assert_eq!(breaker.admit(false, now), Ok(false));
+    }
+
+    #[test]
+    fn who_probes_at_a_pace_of_its_own_makes_nobody_else_wait_longer() {
+        let now = Instant::now();
+        let mut breaker = opened(now);
+        let until = breaker.admit(false, now).unwrap_err();
+        for _ in 0..20 {
+            assert_eq!(breaker.admit(true, now), Ok(true));
+            breaker.probe();
+            assert_eq!(breaker.failed(true, "connection refused", now), Turn::None);
+            assert_eq!(breaker.admit(false, now), Err(until));
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ const PING_AFTER: Duration = Duration::from_secs(15);
 const PING_ANSWER: Duration = Duration::from_secs(10);
 
 /// How often a request is sent again that the server has not looked at.
-const MAX_REFUSALS: usize = 3;
+const MAX_REFUSALS: usize = 10;
 
 /// Connections of one kind, by the origin that they lead to. A clone shares them.
 #[derive(Clone)]
@@ -145,11 +145,12 @@ impl Pool {
                         }
                         Err(error) => error,
                     };
-                    if is_unseen(error.error()) && refusals < MAX_REFUSALS {
-                        refusals += 1;
-                    } else if !has_waited || error.message().is_none() {
+                    // A request that comes back has not gone out. New connections are shared too, so one may be about to end.
+                    let is_untouched = error.message().is_some() || is_unseen(error.error());
+                    if !is_untouched || refusals == MAX_REFUSALS {
                         return Err(no_reply(&error.into_error()));
                     }
+                    refusals += 1;
                 }
             }
         }
