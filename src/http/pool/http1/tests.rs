@@ -206,9 +206,8 @@ fn what_comes_before_a_reply_has_an_end() {
 #[test]
 fn what_is_no_reply_is_known_before_the_server_ends_it() {
     let broken = broken_by(|stream| {
-        for byte in b"SSH-2.0-x\r\n" {
-            stream.write_all(&[*byte]).unwrap();
-        }
+        // The client may have hung up before the last byte.
+        let _ = b"SSH-2.0-x\r\n".iter().try_for_each(|byte| stream.write_all(&[*byte]));
         let _ = stream.read(&mut [0]);
     });
     assert!(matches!(broken, Broken::NotHttp(_)), "{broken:?}");
