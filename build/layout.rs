@@ -37,17 +37,41 @@ pub(super) fn arrange() {
 /// `unlikely` stands for what the compiler takes for rarely called. Constants without a name are tables, which few need, and
 /// texts, of which a start needs some: these have the smallest alignment, so they come last, next to what is used.
 fn script_of(functions: &str) -> String {
-    let functions = || functions.lines().filter(|line| !line.starts_with('#'));
-    let of = |section: &str| -> String {
-        functions().map(|name| format!("    *({section}.{name} {section}.unlikely.{name})\n")).collect()
+    let of = |section: &str, names: &[String]| -> String {
+        names.iter().map(|name| format!("    *({section}.{name} {section}.unlikely.{name})\n")).collect()
     };
-    let code = of(".text");
-    let constants = of(".rodata");
+    let Names { called, others } = Names::of(functions);
+    let (code, other_code) = (of(".text", &called), of(".text", &others));
+    let (constants, other_constants) = (of(".rodata", &called), of(".rodata", &others));
     format!(
-        "SECTIONS\n{{\n  .text :\n  {{\n{code}  }}\n}}\nINSERT BEFORE .init;\n\
+        "SECTIONS\n{{\n  .text :\n  {{\n{code}{other_code}  }}\n}}\nINSERT BEFORE .init;\n\
          SECTIONS\n{{\n  .rodata :\n  {{\n    *(SORT_BY_ALIGNMENT(.rodata..Lanon*))\n{constants}    *(.rodata.cst*)\n    \
-         *(.rodata.str*)\n  }}\n}}\nINSERT BEFORE .eh_frame_hdr;\n"
+         *(.rodata.str*)\n{other_constants}  }}\n}}\nINSERT BEFORE .eh_frame_hdr;\n"
     )
+}
+
+/// Symbols, with `*` for what may differ.
+#[derive(Default)]
+struct Names {
+    called: Vec<String>,
+    /// The same generic functions for other types, which comes to all of them if another compiler makes other hashes: a
+    /// section goes to the first name that fits.
+    others: Vec<String>,
+}
+
+impl Names {
+    fn of(functions: &str) -> Self {
+        let mut names = Self::default();
+        for line in functions.lines().filter(|line| !line.starts_with('#')) {
+            let mut words = line.split(' ');
+            let name = words.next().unwrap_or_default();
+            let before = names.called.len();
+            names.called.extend(words.map(|hash| format!("{}{hash}E*", name.trim_end_matches('*'))));
+            let is_told_apart = names.called.len() > before;
+            if is_told_apart { &mut names.others } else { &mut names.called }.push(name.to_owned());
+        }
+        names
+    }
 }
 
 /// Whether a program linked with `argument`, and otherwise as this one will be, runs.
