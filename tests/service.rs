@@ -128,6 +128,21 @@ fn a_stop_that_drains_asks_for_more_time_while_it_goes_on() {
     assert_eq!(running.end().code(), Some(0));
 }
 
+#[test]
+fn a_stop_that_comes_as_two_signals_at_once_drains_all_the_same() {
+    let hole = BlackHole::at("127.0.0.1");
+    let workplace = Workplace::new(&format!(
+        "[service]\ndrain = \"500ms\"\n[pipeline.a]\nfrom = {{ items = [1] }}\nto = [{{ http = \"http://{}/\" }}]\n",
+        hole.address
+    ));
+    let running = workplace.start();
+    running.signal(Signal::TERM);
+    running.signal(Signal::INT);
+    let ended = running.end();
+    assert_eq!(ended.code(), Some(0), "{ended:?}");
+    assert!(ended.stderr.contains("the time to drain is over"), "{ended:?}");
+}
+
 /// Holds up one thread of a process at its next system call, as a call that never comes back would.
 struct HeldUp(Child);
 

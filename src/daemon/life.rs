@@ -18,6 +18,9 @@ use crate::store::Store;
 /// How often a full disk is tried again.
 const SPACE_INTERVAL: Duration = Duration::from_millis(500);
 
+/// What asks to stop within this time asks once: timeout(1) signals the process, and then the group that it is in.
+const ONE_WISH: Duration = Duration::from_millis(100);
+
 /// What a process is to do.
 pub struct Order {
     pub plan: Plan,
@@ -116,8 +119,12 @@ pub fn run<W>(order: &Order, watch: impl FnOnce(&Arc<Engine>) -> W) -> Result<En
                 log::info!("asked to stop; running dry");
                 service_manager::stopping();
                 let _more_time = service_manager::ask_for_time(clock.clone());
+                let again = clock.instant() + ONE_WISH;
                 runtime::race(engine.stop(&clock, reloader.drain()), async {
                     asked_to_stop(&mut signals, None).await;
+                    while clock.instant() < again {
+                        asked_to_stop(&mut signals, None).await;
+                    }
                     log::info!("asked again; stopping at once");
                     engine.abandon().await;
                 })
