@@ -63,12 +63,13 @@ impl Names {
     fn of(functions: &str) -> Self {
         let mut names = Self::default();
         for line in functions.lines().filter(|line| !line.starts_with('#')) {
-            let mut words = line.split(' ');
-            let name = words.next().unwrap_or_default();
-            let before = names.called.len();
-            names.called.extend(words.map(|hash| format!("{}{hash}E*", name.trim_end_matches('*'))));
-            let is_told_apart = names.called.len() > before;
-            if is_told_apart { &mut names.others } else { &mut names.called }.push(name.to_owned());
+            let Some((name, hashes)) = line.split_once(' ') else {
+                names.called.push(line.to_owned());
+                continue;
+            };
+            let start = name.trim_end_matches('*');
+            names.called.extend(hashes.split(' ').map(|hash| format!("{start}{hash}E*")));
+            names.others.push(name.to_owned());
         }
         names
     }

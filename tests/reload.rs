@@ -337,6 +337,24 @@ fn a_stop_in_the_middle_of_a_reload_starts_nothing_and_ends_in_good_order() {
     assert!(!ended.stderr.contains("ERROR"), "{ended:?}");
 }
 
+/// A pipeline of twenty numbers to these sinks: `near`, a file, and one at a server, so called.
+fn numbers_to(sinks: &str, far: &str, server: &Server) -> String {
+    format!(
+        r#"
+        [pipeline.numbers]
+        from = {{ items = {{ range = [1, 20] }} }}
+        to   = [{sinks}]
+        [sink.{far}]
+        http  = {{ url = "http://{}/" }}
+        retry = {{ base = "10ms", cap = "10ms" }}
+        [sink.near]
+        file = "near"
+        {IDLE}
+        "#,
+        server.address
+    )
+}
+
 #[test]
 fn what_a_buffer_holds_reaches_its_sink_though_the_sink_has_no_buffer_any_more() {
     let check = |change: fn(&Workplace, Running) -> Running| {
@@ -347,30 +365,14 @@ fn what_a_buffer_holds_reaches_its_sink_though_the_sink_has_no_buffer_any_more()
             let answer = if told.load(Ordering::SeqCst) { json("{}") } else { unavailable.into() };
             connection.write_all(&answer)
         });
-        let config = |sinks: &str| {
-            format!(
-                r#"
-                [pipeline.numbers]
-                from = {{ items = {{ range = [1, 20] }} }}
-                to   = [{sinks}]
-                [sink.far]
-                http  = {{ url = "http://{}/" }}
-                retry = {{ base = "10ms", cap = "10ms" }}
-                [sink.near]
-                file = "near"
-                {IDLE}
-                "#,
-                server.address
-            )
-        };
-        let workplace = Workplace::new(&config(r#""far", "near""#));
+        let workplace = Workplace::new(&numbers_to(r#""far", "near""#, "far", &server));
         let daemon = workplace.start();
         let is_buffered = || {
             let stats: Value = serde_json::from_str(&workplace.gatherd(&["store", "stats", "--json"]).stdout).unwrap();
             stats["queues"].as_array().unwrap().iter().any(|queue| queue["name"] == "sink.far" && queue["items"] == 20)
         };
         wait_until("all items are in the buffer", is_buffered);
-        workplace.write("gatherd.toml", config(r#""far""#));
+        workplace.write("gatherd.toml", numbers_to(r#""far""#, "far", &server));
         let daemon = change(&workplace, daemon);
         is_up.store(true, Ordering::SeqCst);
         wait_until("they leave the buffer", || !is_buffered());
@@ -391,26 +393,10 @@ fn what_a_buffer_holds_reaches_its_sink_though_the_sink_has_no_buffer_any_more()
 #[test]
 fn what_the_store_holds_for_nobody_is_told() {
     let server = Server::saying("HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
-    let config = |sink: &str| {
-        format!(
-            r#"
-            [pipeline.numbers]
-            from = {{ items = {{ range = [1, 20] }} }}
-            to   = ["{sink}", "near"]
-            [sink.{sink}]
-            http  = {{ url = "http://{}/" }}
-            retry = {{ base = "10ms", cap = "10ms" }}
-            [sink.near]
-            file = "near"
-            {IDLE}
-            "#,
-            server.address
-        )
-    };
-    let workplace = Workplace::new(&config("far"));
+    let workplace = Workplace::new(&numbers_to(r#""far", "near""#, "far", &server));
     let daemon = workplace.start();
     wait_until("an item is in the buffer", || workplace.gatherd(&["store", "stats"]).stdout.contains("sink.far"));
-    workplace.write("gatherd.toml", config("other"));
+    workplace.write("gatherd.toml", numbers_to(r#""other", "near""#, "other", &server));
     reload(&workplace);
     daemon.wait_for_log("the store holds items that nothing of this config brings on; they stay queue=sink.far");
     daemon.stop();

@@ -167,26 +167,25 @@ impl Drop for Listening {
     }
 }
 
-/// Hands each request to whoever takes it.
+/// Hands each request to whoever takes it, if need be once a change is over.
 fn by_route(routes: Arc<Mutex<Vec<Route>>>, turnover: Arc<Turnover>) -> Handler {
     Arc::new(move |asked: Asked| -> Boxed<Response<Bytes>> {
-        let change = lock(&turnover.change).clone().filter(|change| !change.is_closed());
-        match (taker(&lock(&routes), &asked.head), change) {
-            (Ok(handler), _) => handler(asked),
-            (Err(nobody), None) => Box::pin(refuse(asked, nobody, turnover.clone())),
-            (Err(_), Some(change)) => {
-                let (routes, turnover) = (routes.clone(), turnover.clone());
-                Box::pin(async move {
-                    // Nothing is ever sent: it is closed when the change is over.
-                    let _ = change.recv().await;
-                    let taker = taker(&lock(&routes), &asked.head);
-                    match taker {
-                        Ok(handler) => handler(asked).await,
-                        Err(nobody) => refuse(asked, nobody, turnover).await,
-                    }
-                })
-            }
+        if let Ok(handler) = taker(&lock(&routes), &asked.head) {
+            return handler(asked);
         }
+        let (routes, turnover) = (routes.clone(), turnover.clone());
+        Box::pin(async move {
+            let change = lock(&turnover.change).clone();
+            if let Some(change) = change {
+                // Nothing is ever sent: it is closed when the change is over.
+                let _ = change.recv().await;
+            }
+            let taker = taker(&lock(&routes), &asked.head);
+            match taker {
+                Ok(handler) => handler(asked).await,
+                Err(nobody) => refuse(asked, nobody, &turnover).await,
+            }
+        })
     })
 }
 
@@ -206,7 +205,7 @@ fn taker(routes: &[Route], asked: &Parts) -> Result<Handler, Nobody> {
         .ok_or_else(|| Nobody { methods: here().map(|route| route.method.clone()).collect() })
 }
 
-async fn refuse(asked: Asked, Nobody { methods }: Nobody, turnover: Arc<Turnover>) -> Response<Bytes> {
+async fn refuse(asked: Asked, Nobody { methods }: Nobody, turnover: &Turnover) -> Response<Bytes> {
     if turnover.is_closing.load(Ordering::Relaxed) {
         let mut response = asked.refuse(StatusCode::SERVICE_UNAVAILABLE, "nobody is here any more; come again").await;
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
